@@ -1,0 +1,216 @@
+"""What services say to each other: the records and messages that cross a process border.
+
+Written by one service and read by another, as JSON; unknown fields are ignored by readers, so that versions may
+differ by one during an upgrade. Instants end in `_us` and are whole microseconds of `CLOCK_MONOTONIC` on the
+machine that `host` names: subtract only instants of the same host.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+WIRE_VERSION = 1
+
+MAX_DATAGRAM_BYTES = 8_192
+"""The longest metrics event; a longer one is refused by the collector."""
+
+CALL_TOKEN_HEADER = "x-call-token"  # noqa: S105 (the header's name, not a secret)
+"""SIP header that carries the call token. Twilio only forwards names that start with x-."""
+
+CALL_TOKEN_ATTRIBUTE = "call.token"  # noqa: S105
+"""Participant attribute under which livekit-sip shows that header in the room."""
+
+CALL_TOKEN_AUDIENCE = "trunkline-call"  # noqa: S105
+
+ROOM_PREFIX = "room-"
+
+
+class Mark(StrEnum):
+    """The instants of one turn, in the order of a usual turn."""
+
+    SPEECH_START = "SpeechStart"
+    """First frame of the caller's speech, not the moment a detector was sure of it."""
+    STT_PARTIAL = "STTPartial"
+    SPEECH_END = "SpeechEnd"
+    """Last frame of the caller's speech."""
+    STT_FINAL = "STTFinal"
+    AGENT_DECISION = "AgentDecision"
+    """The reply's first text is known."""
+    TTS_FIRST_BYTE = "TTSFirstByte"
+    PLAYBACK_START = "PlaybackStart"
+    """First packet of the answer handed to the network."""
+    REMOTE_PLAYOUT = "RemotePlayout"
+    """First sound of the answer at the caller's ear; on the caller's clock."""
+    BARGE_IN = "BargeIn"
+    """First frame of the speech that interrupted the answer."""
+    PLAYBACK_STOP = "PlaybackStop"
+    """Last packet of the answer handed to the network."""
+
+
+class TurnOutcome(StrEnum):
+    """What became of the agent's answer to a turn."""
+
+    ANSWERED = "answered"
+    INTERRUPTED = "interrupted"
+    UNANSWERED = "unanswered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnRecord:
+    """One turn of a call, as the agent saw it. Sent to the collector when the turn is over."""
+
+    sender: str
+    seq: int
+    host: str
+    worker: str
+    call: str
+    turn: int
+    policy: str
+    outcome: TurnOutcome
+    marks_us: dict[Mark, int]
+    understood: str = ""
+    answer: str = ""
+    heard_samples: int = 0
+    type: str = "turn"
+    v: int = WIRE_VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    """One call, as the agent saw it. Sent to the collector when the call is over."""
+
+    sender: str
+    seq: int
+    host: str
+    worker: str
+    call: str
+    room: str
+    kind: str
+    engine: str
+    started_us: int
+    answered_us: int | None
+    ended_us: int
+    result: str
+    reason: str
+    turns: int
+    barge_ins: int
+    type: str = "call"
+    v: int = WIRE_VERSION
+
+
+class CallKind(StrEnum):
+    """The door a call came in by."""
+
+    PHONE = "phone"
+    WEBRTC = "webrtc"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchMetadata:
+    """Metadata of the agent dispatch: tells the worker which call its job is."""
+
+    call: str
+    v: int = WIRE_VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldLease:
+    """A call that a worker believes it holds."""
+
+    call: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """A worker's sign of life, once a second; extends the leases of all its calls."""
+
+    soft_capacity: int
+    hard_capacity: int
+    calls: list[HeldLease] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeartbeatReply:
+    """Which of the worker's calls are no longer its own: it leaves them without a word."""
+
+    lost: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseRequest:
+    """A worker asks to hold a call for which it was given a job."""
+
+    worker: str
+    room: str
+    job: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The worker holds the call. Every later write about it carries `fence`."""
+
+    call: str
+    room: str
+    kind: CallKind
+    fence: int
+    admitted: bool
+    """True where an earlier worker already admitted this caller: no token is asked again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdmitRequest:
+    """The session shows what the participant brought; asked once a call, before the track is published."""
+
+    fence: int
+    participant: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnsweredNotice:
+    """The caller hears the agent's track: the call is answered."""
+
+    fence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndNotice:
+    """The session is over; the slot, the lease and the room are to be released."""
+
+    fence: int
+    result: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Body of a 4xx answer: why, as a word of a closed list, and in a sentence."""
+
+    reason: str
+    detail: str
+
+
+def encode(message: Any) -> bytes:
+    """A record or message as compact JSON.
+
+    Args:
+        message: An instance of one of this module's dataclasses.
+    """
+    return json.dumps(dataclasses.asdict(message), separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def room_of(call: str) -> str:
+    """The room in which a call takes place."""
+    return ROOM_PREFIX + call
+
+
+def call_of(room: str) -> str | None:
+    """The call whose room this would be, or None where the name is not one of ours."""
+    if not room.startswith(ROOM_PREFIX) or len(room) == len(ROOM_PREFIX):
+        return None
+    return room[len(ROOM_PREFIX) :]

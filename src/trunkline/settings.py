@@ -1,0 +1,199 @@
+"""Every environment variable of trunkline, its default and its check. Nothing else reads the environment.
+
+Values come from the process environment and from a `.env` file in the working directory, the environment first.
+A wrong value is a `ConfigError` with one line a mistake.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from enum import StrEnum
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from trunkline.core.errors import ConfigError
+
+
+class MediaEngineChoice(StrEnum):
+    """Which program carries the agent's audio."""
+
+    AUTO = "auto"
+    NATIVE = "native"
+    SDK = "sdk"
+
+
+class BargeIn(StrEnum):
+    """What speech over the agent's answer does."""
+
+    CONFIRM = "confirm"
+    IMMEDIATE = "immediate"
+
+
+class ReplyOn(StrEnum):
+    """When the agent answers."""
+
+    FIRST_PARTIAL = "first_partial"
+    STABLE_PARTIAL = "stable_partial"
+    FINAL = "final"
+
+
+def _is_listen_address(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    if not colon or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"{value!r} is not HOST:PORT or :PORT")
+    return f"{host}:{port}"
+
+
+ListenAddress = Annotated[str, AfterValidator(_is_listen_address)]
+
+
+class Settings(BaseSettings):
+    """All settings of all processes; each process uses its own part."""
+
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
+
+    # LiveKit
+    livekit_api_key: str = ""
+    livekit_api_secret: SecretStr = SecretStr("")
+    livekit_host: str = "ws://localhost:7880"
+    redis_url: str = "redis://localhost:6379/0"
+
+    # Orchestrator
+    orch_listen: ListenAddress = ":8000"
+    orch_url: str = "http://localhost:8000"
+    """Where workers, tools and livekit-server's webhook reach the orchestrator."""
+    orch_public_url: str = ""
+    """The address under which Twilio posts to us; its signature covers it. Empty: ORCH_URL."""
+    orch_api_key: SecretStr = SecretStr("")
+    """Opens /token, /calls and /workers. Empty: they are closed."""
+    orch_rate_limit: str = "60/minute"
+    """Webhooks and tokens taken from one address; more are answered 429."""
+    max_calls: Annotated[int, Field(ge=0)] = 0
+    """Upper limit of calls at once over all workers; 0: what the live workers can take."""
+    call_token_ttl_s: Annotated[float, Field(gt=0, le=600)] = 60.0
+
+    # Twilio and SIP
+    twilio_auth_token: SecretStr = SecretStr("")
+    twilio_sip_ingress_host: str = ""
+    """Host or host:port of livekit-sip, as Twilio dials it."""
+    sip_trunk_username: str = ""
+    sip_trunk_password: SecretStr = SecretStr("")
+    sip_trunk_addresses: str = ""
+    """Comma-separated addresses or networks that may call without digest; empty: any that knows the password."""
+    transfer_allow: str = ""
+    """Comma-separated E.164 numbers or prefixes ending in * to which a call may be transferred; empty: none."""
+
+    # Agent worker
+    agent_name: str = "trunkline"
+    worker_id: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
+    worker_capacity: Annotated[int, Field(ge=1, le=500)] = 25
+    worker_hard_capacity: Annotated[int, Field(ge=0, le=500)] = 0
+    """Calls a worker takes when it takes over from another; 0: 1.36 times WORKER_CAPACITY."""
+    media_engine: MediaEngineChoice = MediaEngineChoice.AUTO
+    reply_on: ReplyOn = ReplyOn.FINAL
+    barge_in: BargeIn = BargeIn.CONFIRM
+    barge_in_chime: bool = False
+    stt_provider: str = "local"
+    stt_api_key: SecretStr = SecretStr("")
+    stt_phrases: Path | None = None
+    """File with one sentence a line that the local recognizer listens for; None: the bundled dozen."""
+    tts_provider: str = "local"
+    tts_api_key: SecretStr = SecretStr("")
+    tts_voice: str = ""
+    brain: str = "echo"
+
+    # Metrics
+    metrics_endpoint: str = "http://localhost:9100/ingest"
+    """Where events go: UDP datagrams to this host and port, or HTTP posts with METRICS_TRANSPORT=http."""
+    metrics_transport: Annotated[str, Field(pattern="^(udp|http)$")] = "udp"
+    metrics_listen: ListenAddress = ":9100"
+    metrics_window_s: Annotated[float, Field(gt=0, le=86400)] = 60.0
+    metrics_csv_dir: Path | None = None
+
+    log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+    log_format: Annotated[str, Field(pattern="^(json|text)$")] = "json"
+
+    @property
+    def hard_capacity(self) -> int:
+        """Calls a worker can hold at most, take-overs included."""
+        return max(self.worker_hard_capacity or round(self.worker_capacity * 1.36), self.worker_capacity)
+
+    @property
+    def public_url(self) -> str:
+        """The orchestrator's address as Twilio knows it, without a slash at the end."""
+        return (self.orch_public_url or self.orch_url).rstrip("/")
+
+    @property
+    def livekit_http_url(self) -> str:
+        """LIVEKIT_HOST for API calls: http or https."""
+        return _with_scheme(self.livekit_host, {"ws": "http", "wss": "https"}, "http")
+
+    @property
+    def livekit_ws_url(self) -> str:
+        """LIVEKIT_HOST for participants: ws or wss."""
+        return _with_scheme(self.livekit_host, {"http": "ws", "https": "wss"}, "ws")
+
+    def require(self, *names: str) -> None:
+        """Checks that settings which have no default are set.
+
+        Args:
+            names: Fields of this class, such as "livekit_api_key".
+
+        Raises:
+            ConfigError: names all that are empty, as environment variables.
+        """
+        missing = []
+        for name in names:
+            value = getattr(self, name)
+            plain = value.get_secret_value() if isinstance(value, SecretStr) else value
+            if not plain:
+                missing.append(name.upper())
+        if missing:
+            raise ConfigError(f"{', '.join(missing)} not set", "set in the environment or in .env; see .env.example")
+
+
+def _with_scheme(url: str, replace: dict[str, str], default: str) -> str:
+    if "://" not in url:
+        return f"{default}://{url}"
+    scheme, rest = url.split("://", 1)
+    return f"{replace.get(scheme, scheme)}://{rest}"
+
+
+def split_listen(address: str) -> tuple[str, int]:
+    """HOST:PORT or :PORT as (host, port); no host means all interfaces."""
+    host, _, port = address.rpartition(":")
+    return host or "0.0.0.0", int(port)  # noqa: S104 (":8000" means all interfaces, as in the brief)
+
+
+def host_port(url: str, default_port: int) -> tuple[str, int]:
+    """Host and port of a URL."""
+    parts = urlsplit(url)
+    return parts.hostname or "localhost", parts.port or default_port
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Settings from the environment and `.env`, checked.
+
+    Args:
+        overrides: Fields that win over both, from a command's options.
+
+    Raises:
+        ConfigError: one line for each wrong variable.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = [f"{'.'.join(str(part) for part in e['loc']).upper()}: {e['msg']}" for e in error.errors()]
+        raise ConfigError("; ".join(lines), "see .env.example") from error
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The process's settings, read once."""
+    return load_settings()
