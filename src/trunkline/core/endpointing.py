@@ -1,0 +1,146 @@
+"""Decides when the caller's speech starts and ends, from speech probabilities and frame levels.
+
+In come the level of each 20 ms frame and the speech probability of each detector window; out come `SpeechStarted`
+and `SpeechEnded` with the true instants, and the voiced time so far. Called by `agent/pipeline/vad.py`.
+
+A detector is sure of speech only some windows after it began, and of its end only after the hangover. The instants
+given out are those of the speech itself: the onset is walked back over the frames that stand out of the noise.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from trunkline.core.units import FRAME_S, SILENCE_DBFS
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointingParams:
+    """How sure, and how long.
+
+    Args:
+        start_probability: A window at least this sure starts speech.
+        soft_start_probability: Two windows in a row at least this sure start speech, too.
+        stop_probability: A window below this is silence.
+        hangover_s: Silence this long ends the burst, in seconds.
+        lookback_s: How far the onset may be walked back, in seconds.
+        stand_out_db: A frame belongs to the onset if it is this much above the noise floor.
+        minimum_dbfs: Frames below this are never speech.
+    """
+
+    start_probability: float = 0.7
+    soft_start_probability: float = 0.45
+    stop_probability: float = 0.3
+    hangover_s: float = 0.2
+    lookback_s: float = 0.3
+    stand_out_db: float = 9.0
+    minimum_dbfs: float = -55.0
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechStarted:
+    """The caller began to speak at `at` (monotonic seconds, start of the first frame of the speech)."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechContinues:
+    """The caller is still speaking; `voiced_s` seconds of this burst were voiced so far."""
+
+    voiced_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechEnded:
+    """The burst is over; its last frame ended at `at` (monotonic seconds)."""
+
+    at: float
+
+
+EndpointEvent = SpeechStarted | SpeechContinues | SpeechEnded
+
+
+class Endpointer:
+    """Turns levels and probabilities of one caller into bursts of speech.
+
+    Args:
+        params: Thresholds and times.
+    """
+
+    def __init__(self, params: EndpointingParams | None = None) -> None:
+        self.params = params or EndpointingParams()
+        self.speaking = False
+        self._frames: deque[tuple[float, float]] = deque(maxlen=round(self.params.lookback_s / FRAME_S))
+        self._floor_dbfs = -60.0
+        self._soft_windows = 0
+        self._voiced_s = 0.0
+        self._last_voiced_at = 0.0
+
+    def frame(self, ended_at: float, level_dbfs: float) -> None:
+        """Takes the level of one 20 ms frame.
+
+        Args:
+            ended_at: Monotonic seconds at which its last sample was there.
+            level_dbfs: Root mean square level; -100 for silence.
+        """
+        self._frames.append((ended_at, level_dbfs))
+        if not self.speaking:
+            # The floor follows quickly downwards and slowly upwards, so that speech does not lift it.
+            level = max(level_dbfs, SILENCE_DBFS)
+            step = 0.3 if level < self._floor_dbfs else 0.02
+            self._floor_dbfs += step * (level - self._floor_dbfs)
+
+    def window(self, started_at: float, length_s: float, probability: float) -> EndpointEvent | None:
+        """Takes the probability that one detector window holds speech.
+
+        Args:
+            started_at: Monotonic seconds of its first sample.
+            length_s: Its length in seconds.
+            probability: Between 0 and 1.
+
+        Returns:
+            What that means, if anything.
+        """
+        ended_at = started_at + length_s
+        if self.speaking:
+            return self._while_speaking(ended_at, length_s, probability)
+        sure = probability >= self.params.start_probability
+        self._soft_windows = self._soft_windows + 1 if probability >= self.params.soft_start_probability else 0
+        if not sure and self._soft_windows < 2:
+            return None
+        onset_at = self._onset(started_at - (self._soft_windows - 1) * length_s if self._soft_windows else started_at)
+        self.speaking = True
+        self._soft_windows = 0
+        self._voiced_s = max(length_s, ended_at - onset_at)
+        self._last_voiced_at = ended_at
+        return SpeechStarted(onset_at)
+
+    def _while_speaking(self, ended_at: float, length_s: float, probability: float) -> EndpointEvent | None:
+        if probability >= self.params.stop_probability:
+            self._voiced_s += length_s
+            self._last_voiced_at = ended_at
+            return SpeechContinues(self._voiced_s)
+        if ended_at - self._last_voiced_at < self.params.hangover_s - 1e-6:
+            return None
+        self.speaking = False
+        return SpeechEnded(self._last_voiced_at)
+
+    def _onset(self, detected_at: float) -> float:
+        """Start of the unbroken run of frames that stand out of the noise and reach the detected window."""
+        threshold = max(self._floor_dbfs + self.params.stand_out_db, self.params.minimum_dbfs)
+        onset_at = detected_at
+        quiet_frames = 0
+        for ended_at, level_dbfs in reversed(self._frames):
+            if ended_at - FRAME_S > detected_at:
+                continue
+            if level_dbfs >= threshold:
+                onset_at = min(onset_at, ended_at - FRAME_S)
+                quiet_frames = 0
+            else:
+                quiet_frames += 1
+                # One frame of quiet is the closure of a plosive, two are the pause before the speech.
+                if quiet_frames == 2:
+                    break
+        return onset_at

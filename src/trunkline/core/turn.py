@@ -1,0 +1,527 @@
+"""Decides who speaks: when the agent answers, when it pauses, and when it gives up its answer.
+
+In come what the caller does (from endpointing), what was understood (from STT) and what became of the answer (from
+the pipeline and the media engine); out come the effects that `agent/session.py` performs.
+
+A turn is one burst of the caller: speech that pauses no longer than the hangover. The agent answers a turn once. With
+`first_partial` it may answer while the burst goes on; the rest of that burst interrupts nothing. Speech over the answer
+pauses it at once, and is then confirmed or taken back:
+
+    LISTENING -> DECIDING -> SPEAKING <-> PAUSED
+        ^           |           |           |
+        +-----------+-----------+-----------+
+
+Speech before the answer can be heard takes the answer back and goes on with the same turn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from typing import TypeAlias
+
+from trunkline.core.endpointing import SpeechContinues, SpeechEnded, SpeechStarted
+from trunkline.core.errors import LocalProtocolError
+from trunkline.core.machine import Deadline
+from trunkline.core.wire import Mark, TurnOutcome
+
+
+class State(Enum):
+    """What the agent is doing."""
+
+    LISTENING = "listening"
+    DECIDING = "deciding"
+    SPEAKING = "speaking"
+    PAUSED = "paused"
+
+
+class ReplyPolicy(StrEnum):
+    """When the agent answers."""
+
+    FIRST_PARTIAL = "first_partial"
+    STABLE_PARTIAL = "stable_partial"
+    FINAL = "final"
+
+
+@dataclass(frozen=True, slots=True)
+class TurnParams:
+    """How turns are taken.
+
+    Args:
+        policy: When the agent answers.
+        confirm_barge_in: False: any speech over the answer ends it. True: it is paused, then decided.
+        barge_in_decision_s: After so long a pause it is decided, in seconds.
+        barge_in_voiced_s: Voiced time that makes it real, in seconds.
+        stable_partial_s: With `stable_partial`: how long the words must not change, in seconds.
+        final_timeout_s: Longest wait for the final transcript after the end of speech, in seconds.
+        reply_timeout_s: Longest wait from the decision to answer until the answer is heard, in seconds.
+    """
+
+    policy: ReplyPolicy = ReplyPolicy.FINAL
+    confirm_barge_in: bool = True
+    barge_in_decision_s: float = 0.25
+    barge_in_voiced_s: float = 0.2
+    stable_partial_s: float = 0.15
+    final_timeout_s: float = 2.0
+    reply_timeout_s: float = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class PartialHeard:
+    """STT: the words of the burst so far."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FinalHeard:
+    """STT: words that will not change any more; empty text where nothing was understood."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyDecided:
+    """Brain: the first words of the answer to `turn` are known."""
+
+    turn: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyAudible:
+    """TTS: the first audio of the answer to `turn` is ready."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyFailed:
+    """Brain or TTS: there will be no answer to `turn`."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackStarted:
+    """Media: first packet of the answer handed to the network at `at`."""
+
+    turn: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackEnded:
+    """Media: last packet of the answer handed to the network at `at`; all `samples` of it were sent."""
+
+    turn: int
+    at: float
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackHalted:
+    """Media: paused or flushed; `samples` of the answer were sent until `at`."""
+
+    turn: int
+    at: float
+    samples: int
+
+
+TurnEvent: TypeAlias = (
+    SpeechStarted
+    | SpeechContinues
+    | SpeechEnded
+    | PartialHeard
+    | FinalHeard
+    | ReplyDecided
+    | ReplyAudible
+    | ReplyFailed
+    | PlaybackStarted
+    | PlaybackEnded
+    | PlaybackHalted
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AskBrain:
+    """Produce and speak the answer to `turn`."""
+
+    turn: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancelReply:
+    """Stop brain and TTS of `turn`, and drop what is left of its audio."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class PausePlayout:
+    """Silence the answer at once, keeping what is left of it."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePlayout:
+    """Go on with the answer at the sample where it paused."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseTurn:
+    """The turn is over; its record can be written. Instants are monotonic seconds."""
+
+    turn: int
+    outcome: TurnOutcome
+    understood: str
+    answer: str
+    heard_samples: int
+    marks: dict[Mark, float]
+
+
+TurnEffect: TypeAlias = AskBrain | CancelReply | PausePlayout | ResumePlayout | CloseTurn
+
+
+L, D, S, P = State.LISTENING, State.DECIDING, State.SPEAKING, State.PAUSED
+
+# Which event is legal in which state, and the method that takes it. All other pairs are errors of ours: a burst that
+# is open can't start again, so a pause, which an open burst made, sees no second start.
+TRANSITIONS: dict[tuple[State, type[TurnEvent]], str] = {
+    (L, SpeechStarted): "_on_start_listening",
+    (D, SpeechStarted): "_on_start_deciding",
+    (S, SpeechStarted): "_on_start_speaking",
+    (P, SpeechContinues): "_on_continue_paused",
+    (P, SpeechEnded): "_on_end_paused",
+    (L, PartialHeard): "_on_partial",
+    (P, PartialHeard): "_on_words_paused",
+    (L, FinalHeard): "_on_final",
+    (P, FinalHeard): "_on_words_paused",
+    **{(state, SpeechContinues): "_on_continue" for state in (L, D, S)},
+    **{(state, SpeechEnded): "_on_end" for state in (L, D, S)},
+    **{(state, PartialHeard): "_on_words_of_answered" for state in (D, S)},
+    **{(state, FinalHeard): "_on_words_of_answered" for state in (D, S)},
+    # What pipeline and engine report may arrive late, so it is legal everywhere and looked up by its turn.
+    **{(state, ReplyDecided): "_on_decided" for state in State},
+    **{(state, ReplyAudible): "_on_audible" for state in State},
+    **{(state, ReplyFailed): "_on_failed" for state in State},
+    **{(state, PlaybackStarted): "_on_playing" for state in State},
+    **{(state, PlaybackEnded): "_on_played" for state in State},
+    **{(state, PlaybackHalted): "_on_halted" for state in State},
+}
+
+BACKCHANNELS = frozenset({"mhm", "mm", "hm", "hmm", "uh", "um", "uhu", "uh-huh", "ah", "oh", "yeah", "okay", "ok"})
+"""Words that tell the agent to go on, not to stop."""
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What is known of one turn."""
+
+    number: int
+    marks: dict[Mark, float] = field(default_factory=dict)
+    finals: list[str] = field(default_factory=list)
+    partial: str = ""
+    asked: bool = False
+    answer: str = ""
+    heard_samples: int = 0
+
+    def mark(self, mark: Mark, at: float) -> None:
+        """Keeps the first instant of a mark."""
+        self.marks.setdefault(mark, at)
+
+    def words(self) -> str:
+        """What was understood so far: finals, else the last partial."""
+        return " ".join(self.finals) or self.partial
+
+
+class TurnMachine:
+    """Decides who speaks in one call.
+
+    Args:
+        params: Policy and times.
+    """
+
+    def __init__(self, params: TurnParams | None = None) -> None:
+        self.params = params or TurnParams()
+        self.state = State.LISTENING
+        self.barge_ins = 0
+        self._count = 0
+        self._turn: _Turn | None = None
+        self._answering: _Turn | None = None
+        self._halting: _Turn | None = None
+        self._burst_open = False
+        self._dismissed = False
+        self._voiced_s = 0.0
+        self._barge_in_at = 0.0
+        self._deadline: Deadline | None = None
+
+    def handle(self, event: TurnEvent, now: float) -> list[TurnEffect]:
+        """Takes one event. Raises LocalProtocolError, and changes nothing, where it is illegal."""
+        handler = TRANSITIONS.get((self.state, type(event)))
+        if handler is None:
+            raise LocalProtocolError(f"{type(event).__name__} while {self.state.value}")
+        effects: list[TurnEffect] = getattr(self, handler)(event, now)
+        return effects
+
+    def deadline(self) -> Deadline | None:
+        """The next instant at which something must be decided."""
+        return self._deadline
+
+    def on_deadline(self, now: float) -> list[TurnEffect]:
+        """Takes the wake-up that `deadline` asked for."""
+        due, self._deadline = self._deadline, None
+        if due is None:
+            return []
+        if due.reason == "barge_in":
+            return self._decide_barge_in(now)
+        if due.reason in ("final", "stable_partial"):
+            return self._answer(now)
+        return self._give_up(now)
+
+    @property
+    def turns(self) -> int:
+        """Turns begun so far."""
+        return self._count
+
+    # --- the caller speaks ---
+
+    def _on_start_listening(self, event: SpeechStarted, now: float) -> list[TurnEffect]:
+        """A new burst; it goes on with the turn whose final is still awaited, if there is one."""
+        self._burst_open, self._dismissed = True, False
+        self._deadline = None
+        if self._turn is None:
+            self._open_turn(event.at)
+        self._turn_marks().pop(Mark.SPEECH_END, None)
+        return []
+
+    def _on_start_deciding(self, event: SpeechStarted, now: float) -> list[TurnEffect]:
+        """The caller goes on before the answer could be heard: the same turn goes on, too."""
+        turn = self._answering
+        assert turn is not None
+        self._burst_open = True
+        turn.asked = False
+        turn.answer = ""
+        for mark in (Mark.SPEECH_END, Mark.STT_FINAL, Mark.AGENT_DECISION, Mark.TTS_FIRST_BYTE):
+            turn.marks.pop(mark, None)
+        self._turn, self._answering = turn, None
+        self._listen()
+        return [CancelReply(turn.number)]
+
+    def _on_start_speaking(self, event: SpeechStarted, now: float) -> list[TurnEffect]:
+        turn = self._answering
+        assert turn is not None
+        self._burst_open, self._dismissed, self._voiced_s = True, False, 0.0
+        self._barge_in_at = event.at
+        if not self.params.confirm_barge_in:
+            return self._barge_in(now)
+        self.state = State.PAUSED
+        self._deadline = Deadline(now + self.params.barge_in_decision_s, "barge_in")
+        return [PausePlayout(turn.number)]
+
+    def _on_continue(self, event: SpeechContinues, now: float) -> list[TurnEffect]:
+        self._voiced_s = event.voiced_s
+        return []
+
+    def _on_continue_paused(self, event: SpeechContinues, now: float) -> list[TurnEffect]:
+        self._voiced_s = event.voiced_s
+        return self._barge_in(now) if self._voiced_s >= self.params.barge_in_voiced_s else []
+
+    def _on_end(self, event: SpeechEnded, now: float) -> list[TurnEffect]:
+        """A burst ends: the turn's own, or one that was taken back."""
+        self._burst_open = False
+        if self._dismissed:
+            return []
+        turn = self._turn or self._answering
+        if turn is None:
+            return []
+        turn.mark(Mark.SPEECH_END, event.at)
+        if turn.asked:
+            return self._close_if_over()
+        # Words that are final already need no long wait: the vendor may have nothing left to say.
+        wait_s = min(0.5, self.params.final_timeout_s) if turn.finals else self.params.final_timeout_s
+        self._deadline = Deadline(now + wait_s, "final")
+        return []
+
+    def _on_end_paused(self, event: SpeechEnded, now: float) -> list[TurnEffect]:
+        self._burst_open = False
+        effects = self._decide_barge_in(now)
+        return effects + (self._on_end(event, now) if self.state is State.LISTENING else [])
+
+    # --- words ---
+
+    def _on_partial(self, event: PartialHeard, now: float) -> list[TurnEffect]:
+        turn = self._turn
+        if turn is None or not event.text:
+            return []
+        turn.mark(Mark.STT_PARTIAL, now)
+        changed = event.text != turn.partial
+        turn.partial = event.text
+        if self.params.policy is ReplyPolicy.FIRST_PARTIAL:
+            return self._answer(now)
+        if self.params.policy is ReplyPolicy.STABLE_PARTIAL and self._burst_open and changed:
+            self._deadline = Deadline(now + self.params.stable_partial_s, "stable_partial")
+        return []
+
+    def _on_final(self, event: FinalHeard, now: float) -> list[TurnEffect]:
+        turn = self._turn
+        if turn is None:
+            return self._on_words_of_answered(event, now)
+        if event.text:
+            turn.mark(Mark.STT_PARTIAL, now)
+            turn.finals.append(event.text)
+        if self._burst_open:
+            return []
+        turn.mark(Mark.STT_FINAL, now)
+        return self._answer(now)
+
+    def _on_words_of_answered(self, event: PartialHeard | FinalHeard, now: float) -> list[TurnEffect]:
+        """The rest of a burst that is being answered: kept, not answered."""
+        turn = self._answering
+        if turn is not None and not self._dismissed and isinstance(event, FinalHeard):
+            turn.mark(Mark.STT_FINAL, now)
+            if event.text:
+                turn.finals.append(event.text)
+        return []
+
+    def _on_words_paused(self, event: PartialHeard | FinalHeard, now: float) -> list[TurnEffect]:
+        """Words over the paused answer: real, unless they only tell the agent to go on."""
+        if not set(event.text.lower().split()) - BACKCHANNELS:
+            return []
+        return self._barge_in(now) + self.handle(event, now)
+
+    # --- the answer ---
+
+    def _answer(self, now: float) -> list[TurnEffect]:
+        turn = self._turn
+        if turn is None:
+            return []
+        words = turn.words()
+        if not words:
+            self._turn, self._deadline = None, None
+            return [self._closed(turn, TurnOutcome.UNANSWERED)]
+        turn.asked = True
+        self._turn, self._answering = None, turn
+        self.state = State.DECIDING
+        self._deadline = Deadline(now + self.params.reply_timeout_s, "reply")
+        return [AskBrain(turn.number, words)]
+
+    def _on_decided(self, event: ReplyDecided, now: float) -> list[TurnEffect]:
+        turn = self._answering
+        if turn is not None and turn.number == event.turn:
+            turn.mark(Mark.AGENT_DECISION, now)
+            turn.answer = f"{turn.answer} {event.text}".strip()
+        return []
+
+    def _on_audible(self, event: ReplyAudible, now: float) -> list[TurnEffect]:
+        turn = self._answering
+        if turn is not None and turn.number == event.turn:
+            turn.mark(Mark.TTS_FIRST_BYTE, now)
+        return []
+
+    def _on_failed(self, event: ReplyFailed, now: float) -> list[TurnEffect]:
+        if self._answering is None or self._answering.number != event.turn:
+            return []
+        return self._give_up(now)
+
+    def _give_up(self, now: float) -> list[TurnEffect]:
+        turn = self._answering
+        if turn is None:
+            return []
+        self._listen()
+        self._answering = None
+        return [CancelReply(turn.number), self._closed(turn, TurnOutcome.UNANSWERED)]
+
+    def _on_playing(self, event: PlaybackStarted, now: float) -> list[TurnEffect]:
+        turn = self._answering
+        if turn is None or turn.number != event.turn:
+            return []
+        turn.mark(Mark.PLAYBACK_START, event.at)
+        if self.state is State.DECIDING:
+            self.state = State.SPEAKING
+            self._deadline = None
+        return []
+
+    def _on_played(self, event: PlaybackEnded, now: float) -> list[TurnEffect]:
+        turn = self._answering
+        if turn is None or turn.number != event.turn:
+            return []
+        turn.mark(Mark.PLAYBACK_STOP, event.at)
+        turn.heard_samples = event.samples
+        paused = self.state is State.PAUSED
+        self._listen()
+        if paused:
+            # It had ended before the pause: what the caller says now is a turn like any other.
+            self._answering = None
+            if self._burst_open:
+                self._open_turn(self._barge_in_at)
+            return [self._closed(turn, TurnOutcome.ANSWERED)]
+        return self._close_if_over()
+
+    def _close_if_over(self) -> list[TurnEffect]:
+        """An answered turn is over when its answer was played and its burst has ended."""
+        turn = self._answering
+        if turn is None or self.state is not State.LISTENING or Mark.PLAYBACK_STOP not in turn.marks:
+            return []
+        if self._burst_open and not self._dismissed:
+            return []
+        self._answering = None
+        return [self._closed(turn, TurnOutcome.ANSWERED)]
+
+    # --- barge-in ---
+
+    def _decide_barge_in(self, now: float) -> list[TurnEffect]:
+        if self._voiced_s >= self.params.barge_in_voiced_s:
+            return self._barge_in(now)
+        turn = self._answering
+        assert turn is not None
+        self._dismissed = True
+        self._deadline = None
+        self.state = State.SPEAKING
+        turn.marks.pop(Mark.PLAYBACK_STOP, None)
+        return [ResumePlayout(turn.number)]
+
+    def _barge_in(self, now: float) -> list[TurnEffect]:
+        turn = self._answering
+        assert turn is not None
+        turn.mark(Mark.BARGE_IN, self._barge_in_at)
+        self.barge_ins += 1
+        effects: list[TurnEffect] = [CancelReply(turn.number), *self._close_halted()]
+        self._answering, self._halting = None, turn
+        self._listen()
+        self._open_turn(self._barge_in_at)
+        return effects + (self._close_halted() if Mark.PLAYBACK_STOP in turn.marks else [])
+
+    def _on_halted(self, event: PlaybackHalted, now: float) -> list[TurnEffect]:
+        turn = self._halting or self._answering
+        if turn is None or turn.number != event.turn:
+            return []
+        turn.heard_samples = event.samples
+        if turn is self._halting or self.state is State.PAUSED:
+            turn.marks[Mark.PLAYBACK_STOP] = event.at
+        return self._close_halted()
+
+    def _close_halted(self) -> list[TurnEffect]:
+        turn, self._halting = self._halting, None
+        return [] if turn is None else [self._closed(turn, TurnOutcome.INTERRUPTED)]
+
+    # --- small steps ---
+
+    def _open_turn(self, started_at: float) -> None:
+        self._count += 1
+        self._turn = _Turn(self._count, {Mark.SPEECH_START: started_at})
+
+    def _turn_marks(self) -> dict[Mark, float]:
+        return self._turn.marks if self._turn is not None else {}
+
+    def _listen(self) -> None:
+        self.state = State.LISTENING
+        self._deadline = None
+
+    @staticmethod
+    def _closed(turn: _Turn, outcome: TurnOutcome) -> CloseTurn:
+        return CloseTurn(turn.number, outcome, turn.words(), turn.answer, turn.heard_samples, dict(turn.marks))
