@@ -98,13 +98,14 @@ class Driver(Generic[EventT, EffectT]):
                 self._perform_all(self._machine.handle(self._waiting.popleft(), self._clock.time()))
         finally:
             self._busy = False
-            self._arm()
+            self.arm()
 
     def _perform_all(self, effects: list[EffectT]) -> None:
         for effect in effects:
             self._perform(effect)
 
-    def _arm(self) -> None:
+    def arm(self) -> None:
+        """Arms the timer for the machine's deadline; called once at the start where a machine begins with one."""
         self._disarm()
         deadline = None if self._closed else self._machine.deadline()
         if deadline is not None:

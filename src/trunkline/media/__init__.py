@@ -1,0 +1,1 @@
+"""The call's audio: one interface, the engines behind it, and what they share."""

@@ -1,0 +1,123 @@
+"""The worker's side of the orchestrator's API: leases, admission, signs of life.
+
+Every request has a time limit and carries a token that proves the worker knows LIVEKIT_API_SECRET. Messages are the
+dataclasses of `core/wire.py`.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import httpx
+from livekit import api
+
+from trunkline.core import wire
+from trunkline.core.errors import (
+    Reason,
+    Result,
+    SetupError,
+    Termination,
+    UpstreamRejectedError,
+    UpstreamTimeoutError,
+    UpstreamUnavailableError,
+)
+from trunkline.settings import Settings
+
+REQUEST_TIMEOUT_S = 2.0
+TOKEN_TTL_S = 60.0
+
+
+class OrchestratorClient:
+    """Speaks to the orchestrator for one worker.
+
+    Args:
+        settings: ORCH_URL, WORKER_ID and the LiveKit key are used.
+        http: Replaces the HTTP client in tests.
+    """
+
+    def __init__(self, settings: Settings, http: httpx.AsyncClient | None = None) -> None:
+        self._settings = settings
+        self._http = http or httpx.AsyncClient(base_url=settings.orch_url, timeout=REQUEST_TIMEOUT_S)
+
+    async def close(self) -> None:
+        """Closes connections."""
+        await self._http.aclose()
+
+    async def heartbeat(self, beat: wire.Heartbeat) -> wire.HeartbeatReply:
+        """Extends the leases of all calls; the answer names those that are no longer ours."""
+        body = await self._send("POST", f"/workers/{self._settings.worker_id}/heartbeat", beat)
+        return wire.HeartbeatReply(lost=[str(call) for call in body.get("lost", [])])
+
+    async def leave(self) -> None:
+        """The worker takes no more calls."""
+        await self._send("DELETE", f"/workers/{self._settings.worker_id}", None)
+
+    async def lease(self, call: str, room: str, job: str) -> wire.Lease:
+        """Takes the call. Raises SetupError where it is not to be had."""
+        request = wire.LeaseRequest(worker=self._settings.worker_id, room=room, job=job)
+        try:
+            body = await self._send("POST", f"/calls/{call}/lease", request)
+        except UpstreamRejectedError as error:
+            raise SetupError(
+                f"no lease: {error.problem}", Termination(Result.SERVER_ERROR, Reason.LEASE_LOST)
+            ) from error
+        return wire.Lease(
+            call=str(body["call"]),
+            room=str(body["room"]),
+            kind=wire.CallKind(body["kind"]),
+            fence=int(body["fence"]),
+            admitted=bool(body["admitted"]),
+        )
+
+    async def admit(self, call: str, fence: int, participant: str, token: str) -> None:
+        """Shows what the caller brought. Raises SetupError where it is refused; it is removed already then."""
+        request = wire.AdmitRequest(fence=fence, participant=participant, token=token)
+        try:
+            await self._send("POST", f"/calls/{call}/admit", request)
+        except UpstreamRejectedError as error:
+            raise SetupError(
+                f"refused: {error.problem}", Termination(Result.CALLER_ERROR, Reason.REFUSED_TOKEN)
+            ) from error
+
+    async def answered(self, call: str, fence: int) -> None:
+        """Tells that the phone is answered."""
+        await self._send("POST", f"/calls/{call}/answered", wire.AnsweredNotice(fence=fence))
+
+    async def end(self, call: str, fence: int, termination: Termination) -> None:
+        """Releases slot, lease and room."""
+        notice = wire.EndNotice(fence=fence, result=termination.result, reason=termination.reason)
+        await self._send("POST", f"/calls/{call}/end", notice)
+
+    async def _send(self, method: str, path: str, message: Any) -> dict[str, Any]:
+        content = None if message is None else wire.encode(message)
+        headers = {"Authorization": f"Bearer {worker_token(self._settings)}", "Content-Type": "application/json"}
+        try:
+            response = await self._http.request(method, path, content=content, headers=headers)
+        except httpx.TimeoutException as error:
+            raise UpstreamTimeoutError("orchestrator", f"no answer to {method} {path}") from error
+        except httpx.HTTPError as error:
+            raise UpstreamUnavailableError(
+                "orchestrator", f"{method} {path}: {error or type(error).__name__}"
+            ) from error
+        if response.status_code >= 500:
+            raise UpstreamUnavailableError("orchestrator", f"{response.status_code} to {method} {path}")
+        body = _json(response)
+        if response.status_code >= 400:
+            raise UpstreamRejectedError("orchestrator", str(body.get("reason", response.status_code)))
+        return body
+
+
+def worker_token(settings: Settings) -> str:
+    """A token that proves to LiveKit and to the orchestrator that this is an agent worker."""
+    token = api.AccessToken(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
+    token = token.with_identity(settings.worker_id).with_grants(api.VideoGrants(agent=True))
+    return token.with_ttl(datetime.timedelta(seconds=TOKEN_TTL_S)).to_jwt()
+
+
+def _json(response: httpx.Response) -> dict[str, Any]:
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}

@@ -1,0 +1,327 @@
+"""One call on a worker: performs what the call machine decides, from the job to the end.
+
+Wires the orchestrator, the media engine and the conversation together and decides nothing. One session is one task;
+what it starts ends with it. `run` is the border at which a failure of one call stops: it becomes that call's
+termination, is logged and counted, and touches no other call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from trunkline.agent.clock import LoopClock
+from trunkline.agent.conversation import Conversation, ConversationParts
+from trunkline.agent.marks import MarkSender
+from trunkline.agent.orchestrator_client import OrchestratorClient
+from trunkline.core import wire
+from trunkline.core.call import (
+    AskAdmission,
+    CallEffect,
+    CallerAdmitted,
+    CallerJoined,
+    CallerLeft,
+    CallEvent,
+    CallMachine,
+    EndCall,
+    Failed,
+    JoinRoom,
+    LeaseGranted,
+    PublishTrack,
+    RoomJoined,
+    StartConversation,
+    TrackHeard,
+)
+from trunkline.core.errors import (
+    LocalProtocolError,
+    Reason,
+    Result,
+    Termination,
+    TrunklineError,
+    UpstreamError,
+)
+from trunkline.core.machine import Driver
+from trunkline.core.turn import CloseTurn
+from trunkline.core.units import s_to_us
+from trunkline.media import engine as media
+
+log = structlog.get_logger()
+
+END_NOTICE_TRIES = 3
+END_NOTICE_PAUSE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What LiveKit assigned to this worker.
+
+    Args:
+        id: LiveKit's id of the job.
+        call: The call that the dispatch names.
+        room: The room to join.
+        url: The SFU.
+        token: The job's token for that room.
+    """
+
+    id: str
+    call: str
+    room: str
+    url: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTools:
+    """What all sessions of a worker share.
+
+    Args:
+        worker: The worker's id.
+        host: Name of this machine, for the records.
+        engine: Carries the audio.
+        orchestrator: Knows the calls.
+        marks: Takes the records.
+        make_parts: Makes a conversation's parts, new for each call.
+        policy: When the agent answers, for the records.
+    """
+
+    worker: str
+    host: str
+    engine: media.MediaEngine
+    orchestrator: OrchestratorClient
+    marks: MarkSender
+    make_parts: Callable[[], ConversationParts]
+    policy: str
+
+
+class Session:
+    """One call.
+
+    Args:
+        job: What LiveKit assigned.
+        tools: What the worker's sessions share.
+        now: Monotonic seconds; tests pass made-up time.
+    """
+
+    def __init__(self, job: Job, tools: SessionTools, now: Callable[[], float] = time.monotonic) -> None:
+        self.job = job
+        self.lease: wire.Lease | None = None
+        self._tools = tools
+        self._clock = LoopClock(asyncio.get_running_loop(), now)
+        self._machine = CallMachine(now())
+        self._driver: Driver[CallEvent, CallEffect] = Driver(self._machine, self._perform, self._clock)
+        self._ended: asyncio.Future[Termination] = asyncio.get_running_loop().create_future()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._leg: media.MediaLeg | None = None
+        self._conversation: Conversation | None = None
+        self._started_at = now()
+        self._answered_at: float | None = None
+
+    async def run(self) -> Termination:
+        """Carries the call until it ends, whatever happens, and releases what it held."""
+        with structlog.contextvars.bound_contextvars(call=self.job.call):
+            termination = Termination(Result.SERVER_ERROR, Reason.UNKNOWN)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    self._tasks = tasks
+                    self._driver.arm()
+                    self._start(self._take_lease())
+                    termination = await self._ended
+                    raise _CallOver
+            except* _CallOver:
+                pass
+            except* TrunklineError as errors:
+                log.error("session_failed", error=str(errors.exceptions[0]))
+            except* Exception as errors:
+                log.exception("session_broke", error=repr(errors.exceptions[0]))
+                termination = Termination(Result.SERVER_ERROR, Reason.AGENT_FAILED)
+            finally:
+                self._driver.close()
+                await asyncio.shield(self._release(termination))
+            return termination
+
+    def end(self, termination: Termination) -> None:
+        """Ends the call from outside: drain, lost lease, LiveKit's word."""
+        self._feed(Failed(termination))
+
+    def on_frame(self, frame: media.CallerFrame) -> None:
+        """Takes 20 ms of the caller."""
+        if self._conversation is not None:
+            self._conversation.on_frame(frame)
+
+    def on_event(self, event: media.MediaEvent) -> None:
+        """Translates what the media engine tells."""
+        match event:
+            case media.ParticipantJoined(identity, kind, attributes) if self._may_be_caller(kind):
+                self._feed(CallerJoined(identity, attributes.get(wire.CALL_TOKEN_ATTRIBUTE, "")))
+            case media.ParticipantLeft(identity):
+                self._feed(CallerLeft(identity))
+            case media.TrackHeard():
+                self._feed(TrackHeard())
+            case media.Disconnected(reason, by_server):
+                log.info("media_disconnected", reason=reason)
+                self._feed(Failed(_termination_of(reason, by_server)))
+            case media.DtmfReceived():
+                log.info("dtmf_received")
+            case media.Reconnecting() | media.Reconnected():
+                log.warning("media_connection", state=type(event).__name__.lower())
+            case _ if self._conversation is not None:
+                self._conversation.on_media(event)
+
+    def _perform(self, effect: CallEffect) -> None:
+        match effect:
+            case JoinRoom():
+                self._start(self._join())
+            case AskAdmission(identity, token):
+                self._start(self._ask_admission(identity, token))
+            case PublishTrack(identity):
+                self._start(self._publish(identity))
+            case StartConversation():
+                self._answered_at = self._clock.time()
+                log.info("call_answered")
+                assert self._conversation is not None
+                assert self._leg is not None
+                self._conversation.begin(self._leg)
+                self._start(self._tell_answered())
+            case EndCall(termination):
+                if not self._ended.done():
+                    self._ended.set_result(termination)
+
+    async def _take_lease(self) -> None:
+        self.lease = await self._tools.orchestrator.lease(self.job.call, self.job.room, self.job.id)
+        self._feed(LeaseGranted(self.lease.admitted))
+
+    async def _join(self) -> None:
+        """Joins the room and starts the pipeline at the same time: providers connect while the phone is dialled."""
+        self._conversation = Conversation(self._tools.make_parts(), self._clock, self._on_turn)
+        preparing = asyncio.get_running_loop().create_task(self._conversation.prepare())
+        try:
+            self._leg = await self._tools.engine.join(self.job.url, self.job.token, self)
+            await preparing
+        finally:
+            preparing.cancel()
+        self._feed(RoomJoined())
+
+    async def _ask_admission(self, identity: str, token: str) -> None:
+        await self._tools.orchestrator.admit(self.job.call, self._fence(), identity, token)
+        self._feed(CallerAdmitted())
+
+    async def _publish(self, identity: str) -> None:
+        assert self._leg is not None
+        await self._leg.listen_to(identity)
+        await self._leg.publish()
+
+    async def _tell_answered(self) -> None:
+        try:
+            await self._tools.orchestrator.answered(self.job.call, self._fence())
+        except UpstreamError as error:
+            # The heartbeat keeps the lease; the orchestrator only knows the call's state a little late.
+            log.warning("answered_notice_failed", error=str(error))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        assert self._tasks is not None
+        self._tasks.create_task(self._guard(work))
+
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+        """An error of one step ends the call with the error's own termination."""
+        try:
+            await work
+        except TrunklineError as error:
+            log.warning("call_step_failed", error=str(error))
+            self._feed(Failed(error.termination))
+        except TimeoutError:
+            log.warning("call_step_timed_out")
+            self._feed(Failed(Termination(Result.SERVER_ERROR, Reason.SETUP_FAILED)))
+
+    def _feed(self, event: CallEvent) -> None:
+        try:
+            self._driver.feed(event)
+        except LocalProtocolError as error:
+            log.error("call_event_illegal", error=str(error))
+
+    async def _release(self, termination: Termination) -> None:
+        """Gives back everything, whatever state the call was in."""
+        ended_at = self._clock.time()
+        if self._conversation is not None:
+            await self._conversation.end()
+        if self._leg is not None:
+            await self._leg.leave()
+        if self.lease is not None and termination.reason is not Reason.LEASE_LOST:
+            await self._tell_end(termination)
+        self._send_record(termination, ended_at)
+        log.info("call_ended", result=termination.result, reason=termination.reason)
+
+    async def _tell_end(self, termination: Termination) -> None:
+        for attempt in range(END_NOTICE_TRIES):
+            try:
+                await self._tools.orchestrator.end(self.job.call, self._fence(), termination)
+                return
+            except UpstreamError as error:
+                log.warning("end_notice_failed", error=str(error), attempt=attempt + 1)
+                await asyncio.sleep(END_NOTICE_PAUSE_S)
+
+    def _on_turn(self, turn: CloseTurn) -> None:
+        self._tools.marks.send(
+            wire.TurnRecord(
+                sender=self._tools.worker,
+                seq=0,
+                host=self._tools.host,
+                worker=self._tools.worker,
+                call=self.job.call,
+                turn=turn.turn,
+                policy=self._tools.policy,
+                outcome=turn.outcome,
+                marks_us={mark: s_to_us(at) for mark, at in turn.marks.items()},
+                understood=turn.understood,
+                answer=turn.answer,
+                heard_samples=turn.heard_samples,
+            )
+        )
+
+    def _send_record(self, termination: Termination, ended_at: float) -> None:
+        turns = self._conversation.machine if self._conversation is not None else None
+        self._tools.marks.send(
+            wire.CallRecord(
+                sender=self._tools.worker,
+                seq=0,
+                host=self._tools.host,
+                worker=self._tools.worker,
+                call=self.job.call,
+                room=self.job.room,
+                kind=self.lease.kind if self.lease is not None else wire.CallKind.PHONE,
+                engine=self._tools.engine.name,
+                started_us=s_to_us(self._started_at),
+                answered_us=None if self._answered_at is None else s_to_us(self._answered_at),
+                ended_us=s_to_us(ended_at),
+                result=termination.result,
+                reason=termination.reason,
+                turns=turns.turns if turns is not None else 0,
+                barge_ins=turns.barge_ins if turns is not None else 0,
+            )
+        )
+
+    def _may_be_caller(self, kind: media.ParticipantKind) -> bool:
+        """Only what came in by the call's own door is its caller."""
+        if self.lease is not None and self.lease.kind is wire.CallKind.PHONE:
+            return kind is media.ParticipantKind.PHONE
+        return kind is not media.ParticipantKind.AGENT
+
+    def _fence(self) -> int:
+        assert self.lease is not None
+        return self.lease.fence
+
+
+class _CallOver(Exception):  # noqa: N818 (no error: it ends the task group)
+    """Leaves the session's task group when the call is over."""
+
+
+def _termination_of(reason: str, by_server: bool) -> Termination:
+    if reason == "duplicate_identity":
+        return Termination(Result.SERVER_ERROR, Reason.LEASE_LOST)
+    if by_server:
+        return Termination(Result.INDETERMINATE, Reason.OPERATOR_ENDED)
+    return Termination(Result.SERVER_ERROR, Reason.MEDIA_FAILED)

@@ -1,0 +1,184 @@
+"""One agent worker: builds all its objects, and owns the tasks of all its calls on one event loop.
+
+    dispatch (LiveKit) -> Worker.take -> Session -> media engine + conversation
+                          heartbeat -> orchestrator (leases of all calls)
+
+SIGTERM or Ctrl-C drains: no new calls, those that are left end after `DRAIN_S`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+
+import structlog
+
+from trunkline.agent.conversation import ConversationParts
+from trunkline.agent.dispatch import Dispatch
+from trunkline.agent.marks import MarkSender
+from trunkline.agent.orchestrator_client import OrchestratorClient
+from trunkline.agent.pipeline.brain import make_brain
+from trunkline.agent.pipeline.stt import make_stt
+from trunkline.agent.pipeline.tts import make_tts
+from trunkline.agent.pipeline.vad import VoiceActivity
+from trunkline.agent.session import Job, Session, SessionTools
+from trunkline.core import wire
+from trunkline.core.endpointing import EndpointingParams
+from trunkline.core.errors import Reason, Result, Termination, UpstreamError
+from trunkline.core.turn import ReplyPolicy, TurnParams
+from trunkline.media.choice import make_engine
+from trunkline.settings import BargeIn, Settings
+
+log = structlog.get_logger()
+
+HEARTBEAT_S = 1.0
+DRAIN_S = 10.0
+RELEASE_S = 8.0
+"""After the drain: how long sessions may take to give back what they hold."""
+
+
+class Worker:
+    """All calls of one process.
+
+    Args:
+        settings: Everything the worker needs; the keys must be set.
+
+    Raises:
+        ConfigError: a provider, brain or engine that can't be had.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._engine = make_engine(settings.media_engine)
+        self._orchestrator = OrchestratorClient(settings)
+        self._marks = MarkSender(settings.metrics_endpoint, settings.metrics_transport, settings.worker_id)
+        self._activity = VoiceActivity()
+        self._sessions: dict[str, Session] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._dispatch = Dispatch(settings, self)
+        self._tools = SessionTools(
+            worker=settings.worker_id,
+            host=socket.gethostname(),
+            engine=self._engine,
+            orchestrator=self._orchestrator,
+            marks=self._marks,
+            make_parts=self._make_parts,
+            policy=settings.reply_on,
+        )
+
+    async def run(self) -> None:
+        """Takes calls until told to stop. Raises UpstreamRejectedError where LiveKit refuses the key."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(signal_number, stop.set)
+        log.info("worker_started", capacity=self._settings.worker_capacity, engine=self._engine.name)
+        dispatching = loop.create_task(self._dispatch.run())
+        beating = loop.create_task(self._beat())
+        stopping = loop.create_task(stop.wait())
+        try:
+            await asyncio.wait({dispatching, beating, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await self._drain(at_once=not stop.is_set())
+        finally:
+            for task in (dispatching, beating, stopping):
+                task.cancel()
+            results = await asyncio.gather(dispatching, beating, return_exceptions=True)
+            await self._close()
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    def calls(self) -> int:
+        """Calls it holds now."""
+        return len(self._sessions)
+
+    def take(self, job: Job) -> None:
+        """Starts the session of an assigned job."""
+        if job.call in self._sessions:
+            log.warning("call_held_already", call=job.call, job=job.id)
+            return
+        session = Session(job, self._tools)
+        self._sessions[job.call] = session
+        self._tasks[job.call] = asyncio.get_running_loop().create_task(self._carry(session))
+
+    def terminate(self, job_id: str) -> None:
+        """LiveKit ends a job when its participant was replaced or its room is gone; the media engine tells us, too."""
+        log.info("job_terminated", job=job_id)
+
+    async def _carry(self, session: Session) -> None:
+        call = session.job.call
+        try:
+            await session.run()
+        finally:
+            del self._sessions[call]
+            del self._tasks[call]
+            await self._dispatch.report()
+
+    async def _beat(self) -> None:
+        """Tells the orchestrator which calls we hold, once a second, and leaves those that are no longer ours."""
+        while True:
+            held = [
+                wire.HeldLease(call=call, fence=session.lease.fence)
+                for call, session in self._sessions.items()
+                if session.lease is not None
+            ]
+            beat = wire.Heartbeat(
+                soft_capacity=0 if self._draining else self._settings.worker_capacity,
+                hard_capacity=self._settings.hard_capacity,
+                calls=held,
+            )
+            try:
+                reply = await self._orchestrator.heartbeat(beat)
+            except UpstreamError as error:
+                log.warning("heartbeat_failed", error=str(error))
+            else:
+                self._leave_lost(reply.lost)
+            await asyncio.sleep(HEARTBEAT_S)
+
+    def _leave_lost(self, lost: list[str]) -> None:
+        for call in lost:
+            session = self._sessions.get(call)
+            if session is not None:
+                log.warning("lease_lost", call=call)
+                session.end(Termination(Result.SERVER_ERROR, Reason.LEASE_LOST))
+
+    _draining = False
+
+    async def _drain(self, at_once: bool) -> None:
+        self._draining = True
+        log.info("worker_draining", calls=self.calls())
+        await self._dispatch.drain()
+        if self._tasks and not at_once:
+            await asyncio.wait(list(self._tasks.values()), timeout=DRAIN_S)
+        for session in list(self._sessions.values()):
+            session.end(Termination(Result.SERVER_ERROR, Reason.DRAINED))
+        if self._tasks:
+            await asyncio.wait(list(self._tasks.values()), timeout=RELEASE_S)
+
+    async def _close(self) -> None:
+        for task in list(self._tasks.values()):
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        try:
+            await self._orchestrator.leave()
+        except UpstreamError as error:
+            log.warning("leave_notice_failed", error=str(error))
+        await self._engine.close()
+        await self._orchestrator.close()
+        self._marks.close()
+        log.info("worker_stopped")
+
+    def _make_parts(self) -> ConversationParts:
+        settings = self._settings
+        return ConversationParts(
+            activity=self._activity,
+            stt=make_stt(settings),
+            tts=make_tts(settings),
+            brain=make_brain(settings.brain),
+            turns=TurnParams(
+                policy=ReplyPolicy(settings.reply_on), confirm_barge_in=settings.barge_in is BargeIn.CONFIRM
+            ),
+            endpointing=EndpointingParams(),
+            chime=settings.barge_in_chime,
+        )

@@ -1,0 +1,36 @@
+"""`trunkline agent`: run one agent worker."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def agent() -> None:
+    """Run one agent worker: it takes calls from LiveKit's dispatch and answers them.
+
+    Settings come from the environment or .env, see .env.example. Needs LIVEKIT_API_KEY, LIVEKIT_API_SECRET,
+    LIVEKIT_HOST, ORCH_URL and METRICS_ENDPOINT.
+
+    Example: WORKER_CAPACITY=25 trunkline agent
+    """
+    import uvloop
+
+    from trunkline.agent.pipeline.loguru_bridge import route_loguru
+    from trunkline.agent.pipeline.stt import check_providers
+    from trunkline.agent.worker import Worker
+    from trunkline.logs import configure_logs
+    from trunkline.settings import settings
+
+    config = settings()
+    configure_logs(config, "agent")
+    route_loguru()
+    config.require("livekit_api_key", "livekit_api_secret")
+    check_providers(config)
+
+    async def run() -> None:
+        await Worker(config).run()
+
+    uvloop.run(run())

@@ -1,0 +1,221 @@
+"""What the agent asks of a media engine, and what the engine tells it.
+
+An engine carries the audio of all calls of one worker. It knows nothing of turns or text. Per call there is one
+`MediaLeg`: the agent's participant in the call's room. Frames come in by `MediaListener.on_frame`, everything else by
+`on_event`; both are called on the event loop and must not block. Instants are seconds of `CLOCK_MONOTONIC`.
+
+An utterance is one answer: a growing piece of PCM with an id that ascends within a call. `play` appends to it, `end`
+says that nothing more comes; `pause`, `resume` and `flush` act on what is being played.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol, TypeAlias
+
+from trunkline.core.units import Pcm
+
+
+class ParticipantKind(Enum):
+    """What joined the room."""
+
+    PHONE = "phone"
+    WEBRTC = "webrtc"
+    AGENT = "agent"
+
+
+@dataclass(frozen=True, slots=True)
+class CallerFrame:
+    """20 ms of the caller's audio.
+
+    Args:
+        ended_at: Monotonic seconds at which the last sample had arrived.
+        samples: int16, shape (320,), mono, 16000 Hz.
+    """
+
+    ended_at: float
+    samples: Pcm
+
+
+@dataclass(frozen=True, slots=True)
+class ParticipantJoined:
+    """Somebody else is in the room; also told for those who were there first."""
+
+    identity: str
+    kind: ParticipantKind
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ParticipantLeft:
+    """Somebody left the room for good: not because our own connection broke."""
+
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrackHeard:
+    """The other side subscribed to our track."""
+
+
+@dataclass(frozen=True, slots=True)
+class DtmfReceived:
+    """The caller pressed a key."""
+
+    digit: str
+
+
+@dataclass(frozen=True, slots=True)
+class FirstPacket:
+    """The first packet of an utterance was handed to the network at `at`."""
+
+    utterance: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LastPacket:
+    """The last packet of an utterance was handed to the network at `at`; `samples` of it were sent."""
+
+    utterance: int
+    at: float
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """Paused or flushed at `at`, after `samples` of the utterance were sent."""
+
+    utterance: int
+    at: float
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class RanDry:
+    """Nothing was there to play in the middle of an utterance."""
+
+    utterance: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnecting:
+    """Our connection to the SFU broke; the engine is trying again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnected:
+    """The connection is back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """Our participant is out of the room for good.
+
+    Args:
+        reason: LiveKit's word for it, in lower case, such as "room_deleted".
+        by_server: True where it was told to leave, so that no other try is due.
+    """
+
+    reason: str
+    by_server: bool
+
+
+MediaEvent: TypeAlias = (
+    ParticipantJoined
+    | ParticipantLeft
+    | TrackHeard
+    | DtmfReceived
+    | FirstPacket
+    | LastPacket
+    | Halted
+    | RanDry
+    | Reconnecting
+    | Reconnected
+    | Disconnected
+)
+
+
+class MediaListener(Protocol):
+    """The session, as the engine sees it."""
+
+    def on_frame(self, frame: CallerFrame) -> None:
+        """Takes 20 ms of the caller it listens to."""
+        ...
+
+    def on_event(self, event: MediaEvent) -> None:
+        """Takes everything else."""
+        ...
+
+
+class MediaLeg(Protocol):
+    """The agent's participant in one call."""
+
+    async def publish(self) -> None:
+        """Publishes the agent's track, which answers the phone. Raises MediaError."""
+        ...
+
+    async def listen_to(self, identity: str) -> None:
+        """Subscribes to this participant's audio, now or when it is published."""
+        ...
+
+    def play(self, utterance: int, samples: Pcm) -> None:
+        """Appends to an utterance; a flushed or ended one ignores it.
+
+        Args:
+            utterance: Its id; a higher one than before waits for the earlier to end.
+            samples: int16, any length, mono, 16000 Hz.
+        """
+        ...
+
+    def end(self, utterance: int) -> None:
+        """Nothing more comes of this utterance: `LastPacket` follows once it was sent."""
+        ...
+
+    def pause(self) -> None:
+        """Fades out within 10 ms and keeps what is left; `Halted` follows."""
+        ...
+
+    def resume(self) -> None:
+        """Goes on at the sample where it paused, with a fade in."""
+        ...
+
+    def flush(self) -> None:
+        """Fades out within 10 ms and drops what is left of all utterances; `Halted` follows if one was begun."""
+        ...
+
+    async def send_dtmf(self, digits: str) -> None:
+        """Sends keys to the caller's side."""
+        ...
+
+    async def leave(self) -> None:
+        """Leaves the room; no event follows. May be called twice."""
+        ...
+
+
+class MediaEngine(Protocol):
+    """All audio of one worker."""
+
+    @property
+    def name(self) -> str:
+        """Which engine this is: "native" or "sdk"."""
+        ...
+
+    async def join(self, url: str, token: str, listener: MediaListener) -> MediaLeg:
+        """Joins a room within 5 s.
+
+        Args:
+            url: The SFU, ws or wss.
+            token: A LiveKit token that names room and identity.
+            listener: Is told of participants that are there already before this returns.
+
+        Raises:
+            MediaError: with the reason; nothing is left in the room.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Leaves all rooms."""
+        ...
