@@ -1,9 +1,9 @@
 """The `sdk` engine: each call is a participant of LiveKit's Python SDK, with direct capture at 16 kHz.
 
-It serves where no native engine is at hand. What it costs and how much later it is heard than the native one stands in
-docs/latency-budget.md. Frames go straight to the encoder (`queue_size_ms=0`), so the pace is ours: 20 ms a tick on the
-monotonic clock, at most one frame ahead. Its RTP time stands still while nothing is sent, which a receiver takes for
-network delay; so silence goes on being sent for a while after speech (`TAIL_S`).
+It serves where no native engine is at hand. Frames go straight to the encoder (`queue_size_ms=0`), so the pace is ours:
+20 ms a tick on the monotonic clock, at most one frame ahead. The SDK's RTP time stands still while it is fed nothing, and
+a receiver takes that for network delay: after a hole of 1.3 s its jitter buffer plays 300 ms late, for good. So the
+encoder is fed silence between answers, and its discontinuous transmission (DTX) keeps that from being sent.
 """
 
 from __future__ import annotations
@@ -39,8 +39,6 @@ log = structlog.get_logger()
 JOIN_TIMEOUT_S = 5.0
 PUBLISH_TIMEOUT_S = 5.0
 LEAVE_TIMEOUT_S = 2.0
-TAIL_S = 3.0
-"""Silence sent after speech, before sending stops."""
 
 # Direct capture takes 10 ms at a time; two of them make one Opus packet.
 _CAPTURE_SAMPLES = FRAME_SAMPLES // 2
@@ -92,7 +90,6 @@ class SdkLeg:
         self._source: rtc.AudioSource | None = None
         self._playout = Playout()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._wake = asyncio.Event()
         self._listening_to = ""
         self._reader: asyncio.Task[None] | None = None
         self._left = False
@@ -115,7 +112,7 @@ class SdkLeg:
         """Publishes the agent's track and starts the pacer."""
         self._source = rtc.AudioSource(SAMPLE_RATE_HZ, 1, queue_size_ms=0)
         track = rtc.LocalAudioTrack.create_audio_track("agent", self._source)
-        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=False, red=False)
+        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=True, red=False)
         try:
             async with asyncio.timeout(PUBLISH_TIMEOUT_S):
                 await self._room.local_participant.publish_track(track, options)
@@ -132,18 +129,15 @@ class SdkLeg:
 
     def play(self, utterance: int, samples: Pcm) -> None:
         self._playout.play(utterance, samples)
-        self._wake.set()
 
     def end(self, utterance: int) -> None:
         self._playout.end(utterance)
-        self._wake.set()
 
     def pause(self) -> None:
         self._tell_all(self._playout.pause(time.monotonic()))
 
     def resume(self) -> None:
         self._playout.resume()
-        self._wake.set()
 
     def flush(self) -> None:
         self._tell_all(self._playout.flush(time.monotonic()))
@@ -174,18 +168,10 @@ class SdkLeg:
         self._on_left(self)
 
     async def _pace(self, source: rtc.AudioSource) -> None:
-        """Sends one frame each 20 ms while there is speech or its tail; sleeps while there is neither."""
+        """Feeds the encoder one frame each 20 ms: what waits to be played, else silence."""
         tick_at = time.monotonic()
-        quiet_at = tick_at + TAIL_S
         while True:
-            now = time.monotonic()
-            if now > quiet_at and self._playout.idle:
-                self._wake.clear()
-                await self._wake.wait()
-                tick_at = now = time.monotonic()
-            frame, events = self._playout.next_frame(now)
-            if frame is not None or not self._playout.idle:
-                quiet_at = now + TAIL_S
+            frame, events = self._playout.next_frame(time.monotonic())
             await _capture(source, _SILENCE if frame is None else frame)
             self._tell_all(events)
             tick_at += FRAME_S
