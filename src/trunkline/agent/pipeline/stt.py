@@ -1,0 +1,118 @@
+"""How each name of STT_PROVIDER becomes a Pipecat service, and the check of all providers at the worker's start.
+
+A provider of one's own is one entry in `STT_PROVIDERS`: a check that raises ConfigError, and a function that makes the
+service for one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from trunkline.agent.pipeline.extras import import_service, require_key
+from trunkline.agent.pipeline.phrases import load_phrases
+from trunkline.agent.pipeline.recognizer import Recognizer
+from trunkline.agent.pipeline.tts import check_tts, tts_warm
+from trunkline.core.errors import ConfigError
+from trunkline.settings import Settings
+
+if TYPE_CHECKING:
+    from pipecat.processors.frame_processor import FrameProcessor
+
+_recognizers: dict[str, Recognizer] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class SttProvider:
+    """One row of the table."""
+
+    check: Callable[[Settings], None]
+    make: Callable[[Settings], FrameProcessor]
+
+
+def make_stt(settings: Settings) -> FrameProcessor:
+    """The speech recognition of one call.
+
+    Raises:
+        ConfigError: unknown name, missing key, missing package, or a wrong list of phrases.
+    """
+    provider = _provider(settings)
+    provider.check(settings)
+    return provider.make(settings)
+
+
+def check_providers(settings: Settings) -> None:
+    """Checks what the calls of a worker will speak and hear with. Takes up to half a second; called at start.
+
+    Raises:
+        ConfigError: what is missing or wrong, and what to do.
+    """
+    _provider(settings).check(settings)
+    check_tts(settings)
+
+
+@asynccontextmanager
+async def providers_warm(settings: Settings) -> AsyncIterator[None]:
+    """Keeps the processes of local speech running while no call does, so that the first call need not start them.
+
+    Raises:
+        UpstreamError: they don't start.
+    """
+    async with tts_warm(settings):
+        if settings.stt_provider != "local":
+            yield
+            return
+        recognizer = _shared_recognizer(settings)
+        await recognizer.hold()
+        try:
+            yield
+        finally:
+            await recognizer.release()
+
+
+def _provider(settings: Settings) -> SttProvider:
+    name = settings.stt_provider
+    if name not in STT_PROVIDERS:
+        raise ConfigError(f"STT_PROVIDER={name!r} is unknown", f"known: {', '.join(sorted(STT_PROVIDERS))}")
+    return STT_PROVIDERS[name]
+
+
+def _check_local(settings: Settings) -> None:
+    _shared_recognizer(settings)
+
+
+def _shared_recognizer(settings: Settings) -> Recognizer:
+    """One recognizer for each list of phrases; its file is read once."""
+    key = str(settings.stt_phrases or "")
+    if key not in _recognizers:
+        _recognizers[key] = Recognizer(load_phrases(settings.stt_phrases))
+    return _recognizers[key]
+
+
+def _make_local(settings: Settings) -> FrameProcessor:
+    from trunkline.agent.pipeline.local_stt import PocketsphinxSTTService
+
+    return PocketsphinxSTTService(_shared_recognizer(settings))
+
+
+def _service(module: str, name: str) -> SttProvider:
+    """A row for one of Pipecat's services, whose constructor takes an API key."""
+
+    def check(settings: Settings) -> None:
+        require_key(settings.stt_api_key, "STT", settings.stt_provider)
+        import_service(module, name, settings.stt_provider)
+
+    def make(settings: Settings) -> Any:
+        service = import_service(module, name, settings.stt_provider)
+        return service(api_key=settings.stt_api_key.get_secret_value())
+
+    return SttProvider(check, make)
+
+
+STT_PROVIDERS: dict[str, SttProvider] = {
+    "local": SttProvider(_check_local, _make_local),
+    "deepgram": _service("pipecat.services.deepgram.stt", "DeepgramSTTService"),
+    "assemblyai": _service("pipecat.services.assemblyai.stt", "AssemblyAISTTService"),
+}
