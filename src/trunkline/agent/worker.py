@@ -19,7 +19,7 @@ from trunkline.agent.dispatch import Dispatch
 from trunkline.agent.marks import MarkSender
 from trunkline.agent.orchestrator_client import OrchestratorClient
 from trunkline.agent.pipeline.brain import make_brain
-from trunkline.agent.pipeline.stt import make_stt
+from trunkline.agent.pipeline.stt import make_stt, providers_warm
 from trunkline.agent.pipeline.tts import make_tts
 from trunkline.agent.pipeline.vad import VoiceActivity
 from trunkline.agent.session import Job, Session, SessionTools
@@ -54,6 +54,7 @@ class Worker:
         self._orchestrator = OrchestratorClient(settings)
         self._marks = MarkSender(settings.metrics_endpoint, settings.metrics_transport, settings.worker_id)
         self._activity = VoiceActivity()
+        self._draining = False
         self._sessions: dict[str, Session] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._dispatch = Dispatch(settings, self)
@@ -68,7 +69,11 @@ class Worker:
         )
 
     async def run(self) -> None:
-        """Takes calls until told to stop. Raises UpstreamRejectedError where LiveKit refuses the key."""
+        """Takes calls until told to stop. Raises UpstreamError: LiveKit refuses the key, or local speech can't start."""
+        async with providers_warm(self._settings):
+            await self._take_calls()
+
+    async def _take_calls(self) -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for signal_number in (signal.SIGTERM, signal.SIGINT):
@@ -142,8 +147,6 @@ class Worker:
             if session is not None:
                 log.warning("lease_lost", call=call)
                 session.end(Termination(Result.SERVER_ERROR, Reason.LEASE_LOST))
-
-    _draining = False
 
     async def _drain(self, at_once: bool) -> None:
         self._draining = True
