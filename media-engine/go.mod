@@ -3,9 +3,9 @@ module github.com/trunkline/trunkline/media-engine
 go 1.26
 
 require (
-	github.com/emiago/sipgo v1.7.2
+	github.com/emiago/sipgo v1.4.0
 	github.com/google/uuid v1.6.0
-	github.com/icholy/digest v1.2.0
+	github.com/icholy/digest v1.1.0
 	github.com/pion/rtp v1.10.6
 	github.com/pion/sdp/v3 v3.0.19
 	golang.org/x/sys v0.24.0
