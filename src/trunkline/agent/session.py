@@ -11,13 +11,12 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
 from trunkline.agent.clock import LoopClock
 from trunkline.agent.conversation import Conversation, ConversationParts
-from trunkline.agent.marks import MarkSender
 from trunkline.agent.orchestrator_client import OrchestratorClient
 from trunkline.core import wire
 from trunkline.core.call import (
@@ -75,6 +74,14 @@ class Job:
     token: str
 
 
+class RecordSink(Protocol):
+    """Where records go; never blocks and never raises."""
+
+    def send(self, record: wire.TurnRecord | wire.CallRecord) -> None:
+        """Takes a record; the sink numbers it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SessionTools:
     """What all sessions of a worker share.
@@ -93,7 +100,7 @@ class SessionTools:
     host: str
     engine: media.MediaEngine
     orchestrator: OrchestratorClient
-    marks: MarkSender
+    marks: RecordSink
     make_parts: Callable[[], ConversationParts]
     policy: str
 
