@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 from trunkline.core.endpointing import SpeechContinues, SpeechEnded, SpeechStarted
 from trunkline.core.errors import LocalProtocolError
@@ -33,6 +33,7 @@ class State(Enum):
     DECIDING = "deciding"
     SPEAKING = "speaking"
     PAUSED = "paused"
+    CLOSED = "closed"
 
 
 class ReplyPolicy(StrEnum):
@@ -188,6 +189,7 @@ TurnEffect: TypeAlias = AskBrain | CancelReply | PausePlayout | ResumePlayout | 
 
 
 L, D, S, P = State.LISTENING, State.DECIDING, State.SPEAKING, State.PAUSED
+OPEN = (L, D, S, P)
 
 # Which event is legal in which state, and the method that takes it. All other pairs are errors of ours: a burst that
 # is open can't start again, so a pause, which an open burst made, sees no second start.
@@ -206,12 +208,14 @@ TRANSITIONS: dict[tuple[State, type[TurnEvent]], str] = {
     **{(state, PartialHeard): "_on_words_of_answered" for state in (D, S)},
     **{(state, FinalHeard): "_on_words_of_answered" for state in (D, S)},
     # What pipeline and engine report may arrive late, so it is legal everywhere and looked up by its turn.
-    **{(state, ReplyDecided): "_on_decided" for state in State},
-    **{(state, ReplyAudible): "_on_audible" for state in State},
-    **{(state, ReplyFailed): "_on_failed" for state in State},
-    **{(state, PlaybackStarted): "_on_playing" for state in State},
-    **{(state, PlaybackEnded): "_on_played" for state in State},
-    **{(state, PlaybackHalted): "_on_halted" for state in State},
+    **{(state, ReplyDecided): "_on_decided" for state in OPEN},
+    **{(state, ReplyAudible): "_on_audible" for state in OPEN},
+    **{(state, ReplyFailed): "_on_failed" for state in OPEN},
+    **{(state, PlaybackStarted): "_on_playing" for state in OPEN},
+    **{(state, PlaybackEnded): "_on_played" for state in OPEN},
+    **{(state, PlaybackHalted): "_on_halted" for state in OPEN},
+    # The call is over: whatever still comes is late.
+    **{(State.CLOSED, late): "_ignore" for late in get_args(TurnEvent)},
 }
 
 BACKCHANNELS = frozenset({"mhm", "mm", "hm", "hmm", "uh", "um", "uhu", "uh-huh", "ah", "oh", "yeah", "okay", "ok"})
@@ -282,6 +286,30 @@ class TurnMachine:
         if due.reason in ("final", "stable_partial"):
             return self._answer(now)
         return self._give_up(now)
+
+    def close(self, now: float) -> list[TurnEffect]:
+        """The call is over: closes every turn that is open. Whatever comes later is ignored.
+
+        An answer of which the caller heard a part is interrupted, one that it did not hear is unanswered; an answer
+        that was played to its end counts, though the caller is still speaking. A turn without words is closed, too, so
+        that every turn that was begun has exactly one record.
+        """
+        halting, answering, heard = self._halting, self._answering, self._turn
+        effects: list[TurnEffect] = self._close_halted() if halting is not None else []
+        if answering is not None:
+            if self.state is State.LISTENING and Mark.PLAYBACK_STOP in answering.marks:
+                effects += [self._closed(answering, TurnOutcome.ANSWERED)]
+            else:
+                begun = Mark.PLAYBACK_START in answering.marks
+                outcome = TurnOutcome.INTERRUPTED if begun else TurnOutcome.UNANSWERED
+                effects += [CancelReply(answering.number), self._closed(answering, outcome)]
+        if heard is not None:
+            effects += [self._closed(heard, TurnOutcome.UNANSWERED)]
+        self._answering = self._turn = None
+        self._burst_open = False
+        self._deadline = None
+        self.state = State.CLOSED
+        return effects
 
     @property
     def turns(self) -> int:
@@ -510,6 +538,9 @@ class TurnMachine:
         return [] if turn is None else [self._closed(turn, TurnOutcome.INTERRUPTED)]
 
     # --- small steps ---
+
+    def _ignore(self, event: TurnEvent, now: float) -> list[TurnEffect]:
+        return []
 
     def _open_turn(self, started_at: float) -> None:
         self._count += 1
