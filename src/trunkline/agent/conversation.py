@@ -46,6 +46,8 @@ from trunkline.media.transport import AgentOutput, CallerInput
 log = structlog.get_logger()
 
 PIPELINE_START_TIMEOUT_S = 5.0
+REPLY_STOP_TIMEOUT_S = 1.0
+"""How long a brain that is told to stop may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,12 @@ class Conversation:
         self.ran_dry = 0
 
     async def prepare(self) -> None:
-        """Starts the pipeline, so that providers are connected before the call is answered. Raises TimeoutError."""
+        """Starts the pipeline, so that providers are connected before the call is answered.
+
+        Raises:
+            TimeoutError: a stage did not come up in time.
+            AgentError: the pipeline gave up.
+        """
         await self._pipeline.start(PIPELINE_START_TIMEOUT_S)
 
     def begin(self, leg: MediaLeg) -> None:
@@ -110,15 +117,21 @@ class Conversation:
         self._leg = leg
 
     async def end(self) -> None:
-        """Closes open turns, stops everything. Returns when nothing of it is left."""
-        for effect in self.machine.close(self._clock.time()):
-            self._perform(effect)
-        self._driver.close()
+        """Closes open turns, stops everything; bounded in time. Returns when nothing of it is left.
+
+        The leg must still be there: what the caller did not hear yet is dropped first.
+        """
         self._lane.close()
-        if self._reply is not None:
-            self._reply.cancel()
-            await asyncio.gather(self._reply, return_exceptions=True)
-        await self._pipeline.stop()
+        self._driver.close()
+        reply = self._reply
+        try:
+            for effect in self.machine.close(self._clock.time()):
+                self._perform(effect)
+        finally:
+            if reply is not None:
+                reply.cancel()
+                await asyncio.wait({reply}, timeout=REPLY_STOP_TIMEOUT_S)
+            await self._pipeline.stop()
 
     def on_frame(self, frame: CallerFrame) -> None:
         """Takes 20 ms of the caller."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -53,6 +54,13 @@ log = structlog.get_logger()
 
 END_NOTICE_TRIES = 3
 END_NOTICE_PAUSE_S = 0.5
+END_NOTICE_S = 9.0
+"""Longest time for all tries to tell the end."""
+
+CONVERSATION_END_S = 8.0
+"""More than the conversation's own limits, which leave less behind than this one."""
+
+LEG_LEAVE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +137,7 @@ class Session:
         self._answered_at: float | None = None
 
     async def run(self) -> Termination:
-        """Carries the call until it ends, whatever happens, and releases what it held."""
+        """Carries the call until it ends, whatever happens, and releases what it held; on cancel, too."""
         with structlog.contextvars.bound_contextvars(call=self.job.call):
             termination = Termination(Result.SERVER_ERROR, Reason.UNKNOWN)
             try:
@@ -141,14 +149,12 @@ class Session:
                     raise _CallOver
             except* _CallOver:
                 pass
-            except* TrunklineError as errors:
-                log.error("session_failed", error=str(errors.exceptions[0]))
             except* Exception as errors:
                 log.exception("session_broke", error=repr(errors.exceptions[0]))
                 termination = Termination(Result.SERVER_ERROR, Reason.AGENT_FAILED)
             finally:
                 self._driver.close()
-                await asyncio.shield(self._release(termination))
+                await self._release_whole(termination)
             return termination
 
     def end(self, termination: Termination) -> None:
@@ -158,10 +164,24 @@ class Session:
     def on_frame(self, frame: media.CallerFrame) -> None:
         """Takes 20 ms of the caller."""
         if self._conversation is not None:
-            self._conversation.on_frame(frame)
+            with self._border():
+                self._conversation.on_frame(frame)
 
     def on_event(self, event: media.MediaEvent) -> None:
         """Translates what the media engine tells."""
+        with self._border():
+            self._take_event(event)
+
+    @contextmanager
+    def _border(self) -> Iterator[None]:
+        """What breaks in here ends this call, and not the engine that carries the others."""
+        try:
+            yield
+        except Exception as error:
+            log.exception("session_broke", call=self.job.call, error=repr(error))
+            self._feed(Failed(Termination(Result.SERVER_ERROR, Reason.AGENT_FAILED)))
+
+    def _take_event(self, event: media.MediaEvent) -> None:
         match event:
             case media.ParticipantJoined(identity, kind, attributes) if self._may_be_caller(kind):
                 self._feed(CallerJoined(identity, attributes.get(wire.CALL_TOKEN_ATTRIBUTE, "")))
@@ -211,6 +231,7 @@ class Session:
             await preparing
         finally:
             preparing.cancel()
+            await asyncio.gather(preparing, return_exceptions=True)
         self._feed(RoomJoined())
 
     async def _ask_admission(self, identity: str, token: str) -> None:
@@ -250,17 +271,42 @@ class Session:
         except LocalProtocolError as error:
             log.error("call_event_illegal", error=str(error))
 
+    async def _release_whole(self, termination: Termination) -> None:
+        """Releases, even where the session is cancelled meanwhile: every step is bounded in time."""
+        releasing = asyncio.get_running_loop().create_task(self._release(termination))
+        try:
+            await asyncio.shield(releasing)
+        except asyncio.CancelledError:
+            await asyncio.wait({releasing})
+            raise
+
     async def _release(self, termination: Termination) -> None:
-        """Gives back everything, whatever state the call was in."""
+        """Gives back everything, whatever state the call was in. No step that fails keeps a later one from its turn."""
         ended_at = self._clock.time()
         if self._conversation is not None:
-            await self._conversation.end()
+            await self._within("conversation", CONVERSATION_END_S, self._conversation.end())
         if self._leg is not None:
-            await self._leg.leave()
+            await self._within("leg", LEG_LEAVE_S, self._leg.leave())
         if self.lease is not None and termination.reason is not Reason.LEASE_LOST:
-            await self._tell_end(termination)
+            await self._within("end_notice", END_NOTICE_S, self._tell_end(termination))
         self._send_record(termination, ended_at)
         log.info("call_ended", result=termination.result, reason=termination.reason)
+
+    @staticmethod
+    async def _within(step: str, limit_s: float, work: Coroutine[Any, Any, None]) -> None:
+        """One step of the release, within its time limit; its failure is logged and goes no further.
+
+        It is a task of its own, because a step that swallows its cancellation must not hold up the others.
+        """
+        task = asyncio.get_running_loop().create_task(work)
+        await asyncio.wait({task}, timeout=limit_s)
+        if not task.done():
+            task.cancel()
+            log.error("release_step_timed_out", step=step, limit_s=limit_s)
+        elif task.cancelled():
+            log.error("release_step_failed", step=step, error="cancelled")
+        elif (error := task.exception()) is not None:
+            log.error("release_step_failed", step=step, error=repr(error), exc_info=error)
 
     async def _tell_end(self, termination: Termination) -> None:
         for attempt in range(END_NOTICE_TRIES):

@@ -16,17 +16,25 @@ from pipecat.frames.frames import ErrorFrame
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.frame_processor import FrameProcessor
-from pipecat.workers.runner import WorkerRunner
+from pipecat.utils.asyncio.task_manager import TaskManager
+from pipecat.workers.base_worker import WorkerParams
 
+from trunkline.core.errors import AgentError
 from trunkline.core.units import SAMPLE_RATE_HZ
 
 log = structlog.get_logger()
 
+CANCEL_TIMEOUT_S = 1.0
+"""Longest way of the CancelFrame through all stages; one that holds it is cleaned up without it."""
+
 STOP_TIMEOUT_S = 3.0
+"""Longest wait for all stages to clean up."""
 
 
 class CallPipeline:
     """Runs the stages of one call.
+
+    Pipecat's own runner is not used: it brings a message bus with it, and swallows a cancellation.
 
     Args:
         stages: Processors in order.
@@ -36,17 +44,21 @@ class CallPipeline:
     def __init__(self, stages: Sequence[FrameProcessor], on_error: Callable[[str, str], None]) -> None:
         self._stages = list(stages)
         self._on_error = on_error
-        self._task: asyncio.Task[None] | None = None
-        self._runner: WorkerRunner | None = None
+        self._tasks: TaskManager | None = None
+        self._worker: PipelineWorker | None = None
+        self._run: asyncio.Task[None] | None = None
 
     def describe(self) -> str:
         """The chain in one line."""
         return " -> ".join(stage.name for stage in self._stages)
 
     async def start(self, timeout_s: float) -> None:
-        """Starts all stages. Raises TimeoutError where one of them does not come up."""
+        """Starts all stages. Raises TimeoutError where one does not come up, AgentError where the pipeline gives up.
+
+        On failure or cancel, `stop` releases what was started.
+        """
         started = asyncio.Event()
-        worker = PipelineWorker(
+        worker = self._worker = PipelineWorker(
             Pipeline(self._stages),
             params=PipelineParams(
                 audio_in_sample_rate=SAMPLE_RATE_HZ,
@@ -57,6 +69,7 @@ class CallPipeline:
             enable_turn_tracking=False,
             idle_timeout_secs=None,
             cancel_on_idle_timeout=False,
+            cancel_timeout_secs=CANCEL_TIMEOUT_S,
             check_dangling_tasks=False,
         )
 
@@ -69,20 +82,32 @@ class CallPipeline:
             stage = frame.processor.name if frame.processor is not None else "pipeline"
             self._on_error(stage, str(frame.error))
 
-        self._runner = WorkerRunner(handle_sigint=False, check_dangling_tasks=False)
-        await self._runner.add_workers(worker)
-        self._task = asyncio.get_running_loop().create_task(self._runner.run())
-        async with asyncio.timeout(timeout_s):
-            await started.wait()
+        loop = asyncio.get_running_loop()
+        self._tasks = TaskManager()
+        self._run = loop.create_task(worker.run(WorkerParams(task_manager=self._tasks)))
+        starting = loop.create_task(started.wait())
+        try:
+            await asyncio.wait({starting, self._run}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            starting.cancel()
+        if started.is_set():
+            return
+        if self._run.done():
+            raise AgentError(f"the pipeline did not start: {self.describe()}")
+        raise TimeoutError
 
     async def stop(self) -> None:
-        """Cancels all stages; returns when they are gone, or after 3 s with an error logged."""
-        if self._runner is None or self._task is None:
+        """Cancels all stages; returns when they are gone, or with an error logged after the time limits."""
+        if self._worker is None or self._run is None or self._tasks is None:
             return
-        try:
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await self._runner.cancel()
-                await self._task
-        except TimeoutError:
-            log.error("pipeline_stop_timed_out", chain=self.describe())
-            self._task.cancel()
+        await self._worker.cancel()
+        await asyncio.wait({self._run}, timeout=STOP_TIMEOUT_S)
+        # Pipecat's tasks may swallow a cancellation, so nothing is awaited without a limit here.
+        left = {task for task in (self._run, *self._tasks.current_tasks()) if not task.done()}
+        if left:
+            log.error("pipeline_stop_timed_out", chain=self.describe(), tasks=sorted(t.get_name() for t in left))
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=CANCEL_TIMEOUT_S)
+        if self._run.done() and not self._run.cancelled() and (error := self._run.exception()) is not None:
+            log.error("pipeline_failed", chain=self.describe(), error=repr(error))
