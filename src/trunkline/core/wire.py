@@ -102,6 +102,25 @@ class CallRecord:
     v: int = WIRE_VERSION
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeardRecord:
+    """One turn at the caller's ear, measured by whoever plays the caller. Sent once the answer is heard.
+
+    `heard_us` is the turn's RemotePlayout. All three instants are the caller's, whose machine `host` names.
+    """
+
+    sender: str
+    seq: int
+    host: str
+    call: str
+    turn: int
+    speech_start_us: int
+    speech_end_us: int
+    heard_us: int
+    type: str = "heard"
+    v: int = WIRE_VERSION
+
+
 class CallKind(StrEnum):
     """The door a call came in by."""
 
