@@ -22,7 +22,7 @@ from trunkline.core.errors import (
     Termination,
     UpstreamTimeoutError,
 )
-from trunkline.core.turn import ReplyPolicy, TurnParams
+from trunkline.core.turn_events import ReplyPolicy, TurnParams
 from trunkline.core.units import SAMPLE_RATE_HZ, Pcm, level_dbfs
 from trunkline.core.wire import Mark, TurnOutcome
 from trunkline.media.engine import Disconnected

@@ -22,7 +22,8 @@ from trunkline.agent.pipeline.vad import VoiceActivity
 from trunkline.core.endpointing import EndpointingParams
 from trunkline.core.errors import LocalProtocolError
 from trunkline.core.machine import Driver
-from trunkline.core.turn import (
+from trunkline.core.turn import TurnMachine
+from trunkline.core.turn_events import (
     AskBrain,
     CancelReply,
     CloseTurn,
@@ -36,7 +37,6 @@ from trunkline.core.turn import (
     ResumePlayout,
     TurnEffect,
     TurnEvent,
-    TurnMachine,
     TurnParams,
 )
 from trunkline.core.units import Pcm

@@ -46,7 +46,7 @@ from trunkline.core.errors import (
     UpstreamError,
 )
 from trunkline.core.machine import Driver
-from trunkline.core.turn import CloseTurn
+from trunkline.core.turn_events import CloseTurn
 from trunkline.core.units import s_to_us
 from trunkline.media import engine as media
 

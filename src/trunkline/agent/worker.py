@@ -26,7 +26,7 @@ from trunkline.agent.session import Job, Session, SessionTools
 from trunkline.core import wire
 from trunkline.core.endpointing import EndpointingParams
 from trunkline.core.errors import Reason, Result, Termination, UpstreamError
-from trunkline.core.turn import ReplyPolicy, TurnParams
+from trunkline.core.turn_events import ReplyPolicy, TurnParams
 from trunkline.media.choice import make_engine
 from trunkline.settings import BargeIn, Settings
 

@@ -23,7 +23,7 @@ from pipecat.frames.frames import (
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
 from trunkline.agent.pipeline.local_stt import NothingUnderstoodFrame
-from trunkline.core.turn import FinalHeard, PartialHeard
+from trunkline.core.turn_events import FinalHeard, PartialHeard
 from trunkline.media.transport import ReplyEndFrame, ReplyStartFrame
 
 MAX_WAITING = 256

@@ -1,0 +1,166 @@
+"""What the turn machine is told, what it asks for, and its settings: the data of `core/turn.py`.
+
+Events come from endpointing, STT, the pipeline and the media engine; effects are performed by
+`agent/conversation.py`. A turn is named by its number, which ascends from 1 within a call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from trunkline.core.endpointing import SpeechContinues, SpeechEnded, SpeechStarted
+from trunkline.core.wire import Mark, TurnOutcome
+
+
+class ReplyPolicy(StrEnum):
+    """When the agent answers."""
+
+    FIRST_PARTIAL = "first_partial"
+    STABLE_PARTIAL = "stable_partial"
+    FINAL = "final"
+
+
+@dataclass(frozen=True, slots=True)
+class TurnParams:
+    """How turns are taken.
+
+    Args:
+        policy: When the agent answers.
+        confirm_barge_in: False: any speech over the answer ends it. True: it is paused, then decided.
+        barge_in_decision_s: After so long a pause it is decided, in seconds.
+        barge_in_voiced_s: Voiced time that makes it real, in seconds.
+        stable_partial_s: With `stable_partial`: how long the words must not change, in seconds.
+        final_timeout_s: Longest wait for the final transcript after the end of speech, in seconds.
+        reply_timeout_s: Longest wait from the decision to answer until the answer is heard, in seconds.
+    """
+
+    policy: ReplyPolicy = ReplyPolicy.FINAL
+    confirm_barge_in: bool = True
+    barge_in_decision_s: float = 0.25
+    barge_in_voiced_s: float = 0.2
+    stable_partial_s: float = 0.15
+    final_timeout_s: float = 2.0
+    reply_timeout_s: float = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class PartialHeard:
+    """STT: the words of the burst so far."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FinalHeard:
+    """STT: words that will not change any more; empty text where nothing was understood."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyDecided:
+    """Brain: the first words of the answer to `turn` are known."""
+
+    turn: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyAudible:
+    """TTS: the first audio of the answer to `turn` is ready."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyFailed:
+    """Brain or TTS: there will be no answer to `turn`."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackStarted:
+    """Media: first packet of the answer handed to the network at `at`."""
+
+    turn: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackEnded:
+    """Media: last packet of the answer handed to the network at `at`; all `samples` of it were sent."""
+
+    turn: int
+    at: float
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybackHalted:
+    """Media: paused or flushed; `samples` of the answer were sent until `at`."""
+
+    turn: int
+    at: float
+    samples: int
+
+
+TurnEvent: TypeAlias = (
+    SpeechStarted
+    | SpeechContinues
+    | SpeechEnded
+    | PartialHeard
+    | FinalHeard
+    | ReplyDecided
+    | ReplyAudible
+    | ReplyFailed
+    | PlaybackStarted
+    | PlaybackEnded
+    | PlaybackHalted
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AskBrain:
+    """Produce and speak the answer to `turn`."""
+
+    turn: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancelReply:
+    """Stop brain and TTS of `turn`, and drop what is left of its audio."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class PausePlayout:
+    """Silence the answer at once, keeping what is left of it."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePlayout:
+    """Go on with the answer at the sample where it paused."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseTurn:
+    """The turn is over; its record can be written. Instants are monotonic seconds."""
+
+    turn: int
+    outcome: TurnOutcome
+    understood: str
+    answer: str
+    heard_samples: int
+    marks: dict[Mark, float]
+
+
+TurnEffect: TypeAlias = AskBrain | CancelReply | PausePlayout | ResumePlayout | CloseTurn
