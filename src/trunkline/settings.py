@@ -73,7 +73,9 @@ class Settings(BaseSettings):
     orch_api_key: SecretStr = SecretStr("")
     """Opens /token, /calls and /workers. Empty: they are closed."""
     orch_rate_limit: str = "60/minute"
-    """Webhooks and tokens taken from one address; more are answered 429."""
+    """Calls from one number, and refused requests from one address; more are answered 429."""
+    orch_token_rate_limit: str = "1200/minute"
+    """Tokens for one address; more are answered 429."""
     max_calls: Annotated[int, Field(ge=0)] = 0
     """Upper limit of calls at once over all workers; 0: what the live workers can take."""
     call_token_ttl_s: Annotated[float, Field(gt=0, le=600)] = 60.0
@@ -85,7 +87,8 @@ class Settings(BaseSettings):
     sip_trunk_username: str = ""
     sip_trunk_password: SecretStr = SecretStr("")
     sip_trunk_addresses: str = ""
-    """Comma-separated addresses or networks that may call without digest; empty: any that knows the password."""
+    """Comma-separated addresses or networks that may call; empty: any that knows the password.
+    With SIP_TRUNK_PASSWORD set as well, a call must come from there and know it."""
     transfer_allow: str = ""
     """Comma-separated E.164 numbers or prefixes ending in * to which a call may be transferred; empty: none."""
 

@@ -1,0 +1,136 @@
+"""The orchestrator: builds its parts, its routes and its background work.
+
+twilio.py           webhooks of phone calls
+livekit_webhook.py  who came into which room
+workers_api.py      leases and admission, for workers
+control.py          tokens, calls, workers, health
+calls.py            what can be done to a call; registry.py remembers it, livekit_admin.py carries it
+failover.py         the watchdog
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+
+from trunkline.core.errors import ConfigError, UpstreamError, UpstreamRejectedError
+from trunkline.orchestrator import control, livekit_webhook, twilio, workers_api
+from trunkline.orchestrator.calls import Calls
+from trunkline.orchestrator.context import Context, RefusedError
+from trunkline.orchestrator.failover import Watchdog
+from trunkline.orchestrator.limits import RateLimits
+from trunkline.orchestrator.livekit_admin import LiveKitAdmin
+from trunkline.orchestrator.registry import Registry
+from trunkline.settings import Settings
+
+log = structlog.get_logger()
+
+UPSTREAMS_WAIT_S = 15.0
+"""How long a new orchestrator waits for Redis and LiveKit, which may be starting beside it."""
+RETRY_S = 0.5
+TRUNK_RETRY_S = 2.0
+
+
+def make_context(settings: Settings) -> Context:
+    """The parts of an orchestrator; connects to nothing yet. Raises ConfigError for settings that can't work."""
+    settings.require("livekit_api_key", "livekit_api_secret", "twilio_sip_ingress_host")
+    registry = Registry.at(settings.redis_url)
+    livekit = LiveKitAdmin(settings)
+    calls = Calls(registry, livekit, settings.max_calls)
+    return Context(settings, registry, livekit, calls, RateLimits(settings))
+
+
+def create_app(context: Context) -> FastAPI:
+    """The orchestrator's HTTP side. Its watchdog runs as long as the app does."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        work = [
+            asyncio.create_task(_keep_trunk(context), name="trunk"),
+            asyncio.create_task(Watchdog(context.registry, context.calls).run(), name="watchdog"),
+        ]
+        try:
+            yield
+        finally:
+            for task in work:
+                task.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
+            await context.livekit.close()
+            await context.registry.close()
+
+    app = FastAPI(title="trunkline orchestrator", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.context = context
+    for router in (twilio.router, livekit_webhook.router, workers_api.router, control.router):
+        app.include_router(router)
+    app.add_exception_handler(RefusedError, _on_refused)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(UpstreamError, _on_upstream)
+    return app
+
+
+async def wait_for_upstreams(context: Context, wait_s: float = UPSTREAMS_WAIT_S) -> None:
+    """Returns when Redis and LiveKit answer. Raises ConfigError with the fix where they don't within `wait_s`."""
+    deadline = time.monotonic() + wait_s
+    await _wait_for(context.registry.ping, deadline, f"is Redis running at REDIS_URL={_no_password(context)}?")
+    await _wait_for(
+        context.livekit.ping,
+        deadline,
+        f"is livekit-server running at LIVEKIT_HOST={context.settings.livekit_host}, and does it know our key?",
+    )
+
+
+async def _wait_for(ping: Callable[[], Awaitable[None]], deadline: float, fix: str) -> None:
+    while True:
+        try:
+            await ping()
+            return
+        except UpstreamError as error:
+            if isinstance(error, UpstreamRejectedError) or time.monotonic() >= deadline:
+                raise ConfigError(str(error), fix) from error
+            log.info("waiting_for", upstream=error.upstream)
+        await asyncio.sleep(RETRY_S)
+
+
+async def _keep_trunk(context: Context) -> None:
+    """Makes the SIP trunk, as soon as that is possible."""
+    while not context.trunk_ready:
+        try:
+            await context.livekit.ensure_trunk()
+            context.trunk_ready = True
+        except ConfigError as error:
+            log.error("trunk_not_made", error=str(error))
+            return
+        except UpstreamError as error:
+            log.warning("trunk_not_made", error=str(error))
+            await asyncio.sleep(TRUNK_RETRY_S)
+
+
+def _no_password(context: Context) -> str:
+    scheme, separator, rest = context.settings.redis_url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+async def _on_refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RefusedError)
+    return error.response()
+
+
+async def _on_invalid(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return RefusedError(400, "bad_request", f"{where}: {first['msg']}").response()
+
+
+async def _on_upstream(request: Request, error: Exception) -> Response:
+    # For Twilio a 5xx means: ask the fallback address.
+    log.error("upstream_failed", path=request.url.path, error=str(error))
+    response = RefusedError(503, "upstream_unavailable", str(error)).response()
+    response.headers["Retry-After"] = "1"
+    return response

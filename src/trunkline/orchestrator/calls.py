@@ -1,0 +1,87 @@
+"""What can be done to a call: begun, ended, rescued. The doors (Twilio, tokens, workers, operators) all come here."""
+
+from __future__ import annotations
+
+import structlog
+
+from trunkline.core import wire
+from trunkline.core.errors import UpstreamError, UpstreamRejectedError
+from trunkline.orchestrator.livekit_admin import LiveKitAdmin
+from trunkline.orchestrator.registry import Registry, RegistryRefusalError
+
+log = structlog.get_logger()
+
+
+class Calls:
+    """The calls of all orchestrators: the registry remembers them, LiveKit carries them.
+
+    Args:
+        registry: Remembers.
+        livekit: Carries.
+        max_calls: Upper limit, 0 for none.
+    """
+
+    def __init__(self, registry: Registry, livekit: LiveKitAdmin, max_calls: int) -> None:
+        self._registry = registry
+        self._livekit = livekit
+        self._max_calls = max_calls
+
+    async def begin(self, call: str, kind: wire.CallKind, participant: str = "") -> None:
+        """Takes a slot and has an agent join while the caller still dials.
+
+        Args:
+            call: Its id; where it has begun already, nothing happens.
+            kind: The door it comes in by.
+            participant: Who is expected; empty where that is not known.
+
+        Raises:
+            CapacityError: no slot is free.
+            UpstreamError: Redis or LiveKit failed; no slot is held.
+        """
+        if not await self._registry.reserve(call, kind, participant, self._max_calls):
+            log.info("call_begun_already", call=call)
+            return
+        try:
+            await self._livekit.create_room(call)
+        except BaseException:
+            await self.drop(call, "room_failed")
+            raise
+        log.info("call_begun", call=call, kind=kind)
+
+    async def finish(self, call: str, notice: wire.EndNotice) -> None:
+        """The worker that holds the call has ended it. Raises RegistryRefusalError."""
+        room = await self._registry.release(call, notice.fence)
+        await self.close_room_of(room)
+        log.info("call_finished", call=call, result=notice.result, reason=notice.reason)
+
+    async def drop(self, call: str, why: str) -> bool:
+        """Ends a call whoever holds it; False where there is no such call. Raises UpstreamError without Redis."""
+        try:
+            room = await self._registry.release(call, None)
+        except RegistryRefusalError:
+            return False
+        await self.close_room_of(room)
+        log.info("call_dropped", call=call, why=why)
+        return True
+
+    async def turn_away(self, room: str, identity: str) -> None:
+        """Puts a caller out who was not let in, while it rings."""
+        try:
+            await self._livekit.remove_participant(room, identity)
+        except UpstreamError as error:
+            log.error("participant_not_removed", room=room, error=str(error))
+
+    async def dispatch_again(self, call: str) -> None:
+        """Has LiveKit offer the call once more; makes the room anew where it is gone."""
+        try:
+            await self._livekit.dispatch(call)
+        except UpstreamRejectedError:
+            await self._livekit.create_room(call)
+
+    async def close_room_of(self, room: str) -> None:
+        """Puts everybody out of a room whose call is over."""
+        try:
+            await self._livekit.delete_room(room)
+        except UpstreamError as error:
+            # It empties on its own; the slot is free already.
+            log.warning("room_not_deleted", room=room, error=str(error))

@@ -1,0 +1,80 @@
+"""What all routes of the orchestrator share, and how they refuse."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Path, Request
+from fastapi.responses import JSONResponse
+
+from trunkline.core import wire
+from trunkline.core.admission import CALL_ID
+from trunkline.orchestrator.calls import Calls
+from trunkline.orchestrator.limits import RateLimits
+from trunkline.orchestrator.livekit_admin import LiveKitAdmin
+from trunkline.orchestrator.registry import Registry
+from trunkline.settings import Settings
+
+
+@dataclass(slots=True)
+class Context:
+    """The parts of one orchestrator.
+
+    Args:
+        settings: Everything it was told.
+        registry: Remembers the calls.
+        livekit: Carries them.
+        calls: What can be done to them.
+        limits: How often somebody may ask.
+        trunk_ready: LiveKit knows our SIP trunk.
+    """
+
+    settings: Settings
+    registry: Registry
+    livekit: LiveKitAdmin
+    calls: Calls
+    limits: RateLimits
+    trunk_ready: bool = False
+
+
+class RefusedError(Exception):
+    """A request is refused.
+
+    Args:
+        status: HTTP status.
+        reason: A word for programs.
+        detail: A sentence for people.
+    """
+
+    def __init__(self, status: int, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.reason = reason
+        self.detail = detail
+
+    def response(self) -> JSONResponse:
+        """As an answer."""
+        body = dataclasses.asdict(wire.Refusal(reason=self.reason, detail=self.detail))
+        return JSONResponse(body, self.status)
+
+
+def context_of(request: Request) -> Context:
+    """The orchestrator's parts, as a dependency of a route."""
+    return cast(Context, request.app.state.context)
+
+
+def address_of(request: Request) -> str:
+    """Who asks, for rate limits and logs. Behind a proxy uvicorn has put the real address here."""
+    return request.client.host if request.client is not None else "unknown"
+
+
+def bearer_of(request: Request) -> str:
+    """The bearer token of a request; empty where there is none."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+Parts = Annotated[Context, Depends(context_of)]
+CallId = Annotated[str, Path(pattern=f"^{CALL_ID.pattern}$")]

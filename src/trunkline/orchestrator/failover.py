@@ -1,0 +1,73 @@
+"""The watchdog: looks at all calls four times a second and rescues those that no worker holds.
+
+Every orchestrator runs one. They agree through the registry: whoever claims an orphan first acts on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from trunkline.core.errors import UpstreamError
+from trunkline.core.failover import Rescue, RescueTimes, decide
+from trunkline.orchestrator.calls import Calls
+from trunkline.orchestrator.registry import CallEntry, Registry
+
+log = structlog.get_logger()
+
+LOOK_S = 0.25
+MAX_RESCUES_AT_ONCE = 32
+
+
+class Watchdog:
+    """Looks after the calls.
+
+    Args:
+        registry: Where they are remembered.
+        calls: What can be done to them.
+        times: How long a caller may be without an agent.
+    """
+
+    def __init__(self, registry: Registry, calls: Calls, times: RescueTimes | None = None) -> None:
+        self._registry = registry
+        self._calls = calls
+        self._times = times or RescueTimes()
+        self._slots = asyncio.Semaphore(MAX_RESCUES_AT_ONCE)
+
+    async def run(self) -> None:
+        """Looks until cancelled; an upstream that fails is logged once until it is back."""
+        failing = False
+        while True:
+            try:
+                await self.look()
+                failing = False
+            except UpstreamError as error:
+                if not failing:
+                    log.error("watchdog_blind", error=str(error))
+                failing = True
+            await asyncio.sleep(LOOK_S)
+
+    async def look(self) -> None:
+        """Looks once, and rescues what needs it. Raises UpstreamError without Redis."""
+        seen = await self._registry.snapshot()
+        due = [(call, decide(call.orphan, seen.now_ms, self._times)) for call in seen.calls]
+        async with asyncio.TaskGroup() as tasks:
+            for call, rescue in due:
+                if rescue is not Rescue.WAIT:
+                    tasks.create_task(self._rescue(call, rescue))
+
+    async def _rescue(self, call: CallEntry, rescue: Rescue) -> None:
+        async with self._slots:
+            try:
+                if not await self._registry.claim(call, give_up=rescue is Rescue.GIVE_UP):
+                    return
+                if rescue is Rescue.GIVE_UP:
+                    log.error("call_given_up", call=call.call, reason="no_agent", worker=call.worker)
+                    await self._calls.close_room_of(call.room)
+                    return
+                log.warning("call_dispatched_again", call=call.call, lost_worker=call.worker)
+                await self._calls.dispatch_again(call.call)
+            except UpstreamError as error:
+                # The next look tries again, until it is given up.
+                log.error("rescue_failed", call=call.call, error=str(error))

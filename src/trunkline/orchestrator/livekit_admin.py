@@ -1,0 +1,164 @@
+"""What the orchestrator asks of LiveKit with the API key: rooms, agent dispatch, the SIP trunk and its rule.
+
+Every request has a time limit; whatever goes wrong becomes an UpstreamError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TypeVar
+
+import aiohttp
+import structlog
+from livekit import api
+
+from trunkline.core import wire
+from trunkline.core.errors import ConfigError, UpstreamRejectedError, UpstreamTimeoutError, UpstreamUnavailableError
+from trunkline.settings import Settings
+
+log = structlog.get_logger()
+
+REQUEST_TIMEOUT_S = 3.0
+NAME = "trunkline"
+"""Of the trunk and of the dispatch rule: ours are known by it."""
+
+DEPARTURE_TIMEOUT_S = 20
+"""How long a room outlives its last participant: a worker that takes over may find it."""
+
+T = TypeVar("T")
+
+
+class LiveKitAdmin:
+    """LiveKit's server API.
+
+    Args:
+        settings: LIVEKIT_HOST and the key, the trunk's credentials, AGENT_NAME.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._api = api.LiveKitAPI(
+            settings.livekit_http_url,
+            settings.livekit_api_key,
+            settings.livekit_api_secret.get_secret_value(),
+            timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
+            # Retries at other regions are for LiveKit's cloud.
+            failover=False,
+        )
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._api.aclose()
+
+    async def ping(self) -> None:
+        """Asks for nothing, to see that LiveKit is there and takes our key."""
+        await self._ask(self._api.room.list_rooms(api.ListRoomsRequest(names=["none"])))
+
+    async def create_room(self, call: str) -> None:
+        """Makes a call's room and has LiveKit offer the call to a worker."""
+        await self._ask(
+            self._api.room.create_room(
+                api.CreateRoomRequest(
+                    name=wire.room_of(call),
+                    empty_timeout=round(self._settings.call_token_ttl_s),
+                    departure_timeout=DEPARTURE_TIMEOUT_S,
+                    agents=[api.RoomAgentDispatch(agent_name=self._settings.agent_name, metadata=_metadata(call))],
+                )
+            )
+        )
+
+    async def dispatch(self, call: str) -> None:
+        """Has LiveKit offer the call to a worker once more."""
+        await self._ask(
+            self._api.agent_dispatch.create_dispatch(
+                api.CreateAgentDispatchRequest(
+                    agent_name=self._settings.agent_name, room=wire.room_of(call), metadata=_metadata(call)
+                )
+            )
+        )
+
+    async def delete_room(self, room: str) -> None:
+        """Puts everybody out of a room, which hangs up a phone. A room that is gone is fine."""
+        await self._ask_for_gone(self._api.room.delete_room(api.DeleteRoomRequest(room=room)))
+
+    async def remove_participant(self, room: str, identity: str) -> None:
+        """Puts one participant out. One that is gone is fine."""
+        await self._ask_for_gone(
+            self._api.room.remove_participant(api.RoomParticipantIdentity(room=room, identity=identity))
+        )
+
+    async def ensure_trunk(self) -> None:
+        """Makes the inbound trunk and its rule as the settings say; may be run any number of times.
+
+        Raises:
+            ConfigError: neither a password nor an address list is set, so anybody could call.
+        """
+        trunk = self._wanted_trunk()
+        found = await self._ask(self._api.sip.list_inbound_trunk(api.ListSIPInboundTrunkRequest()))
+        ours = [each for each in found.items if each.name == NAME]
+        if ours:
+            trunk_id = ours[0].sip_trunk_id
+            await self._ask(self._api.sip.update_inbound_trunk(trunk_id, trunk))
+        else:
+            created = await self._ask(self._api.sip.create_inbound_trunk(api.CreateSIPInboundTrunkRequest(trunk=trunk)))
+            trunk_id = created.sip_trunk_id
+        await self._ensure_rule(trunk_id)
+        log.info("trunk_ready", trunk=trunk_id, made=not ours)
+
+    async def _ensure_rule(self, trunk_id: str) -> None:
+        """The user part of the dialled URI is the room: sip:room-CA123@host comes into room-CA123."""
+        rules = await self._ask(self._api.sip.list_dispatch_rule(api.ListSIPDispatchRuleRequest()))
+        for rule in rules.items:
+            if rule.name == NAME and list(rule.trunk_ids) == [trunk_id]:
+                return
+            if rule.name == NAME:
+                await self._ask(
+                    self._api.sip.delete_dispatch_rule(
+                        api.DeleteSIPDispatchRuleRequest(sip_dispatch_rule_id=rule.sip_dispatch_rule_id)
+                    )
+                )
+        callee = api.SIPDispatchRule(dispatch_rule_callee=api.SIPDispatchRuleCallee(randomize=False))
+        wanted = api.CreateSIPDispatchRuleRequest(name=NAME, trunk_ids=[trunk_id], rule=callee)
+        await self._ask(self._api.sip.create_dispatch_rule(wanted))
+
+    def _wanted_trunk(self) -> api.SIPInboundTrunkInfo:
+        settings = self._settings
+        addresses = [part.strip() for part in settings.sip_trunk_addresses.split(",") if part.strip()]
+        password = settings.sip_trunk_password.get_secret_value()
+        if not addresses and not (settings.sip_trunk_username and password):
+            raise ConfigError(
+                "no SIP trunk: anybody could call",
+                "set SIP_TRUNK_USERNAME and SIP_TRUNK_PASSWORD, or SIP_TRUNK_ADDRESSES",
+            )
+        return api.SIPInboundTrunkInfo(
+            name=NAME,
+            allowed_addresses=addresses,
+            auth_username=settings.sip_trunk_username if password else "",
+            auth_password=password,
+            headers_to_attributes={"X-Call-Token": wire.CALL_TOKEN_ATTRIBUTE},
+        )
+
+    async def _ask_for_gone(self, request: Awaitable[object]) -> None:
+        try:
+            await self._ask(request)
+        except UpstreamRejectedError as error:
+            if "not_found" not in error.problem:
+                raise
+
+    async def _ask(self, request: Awaitable[T]) -> T:
+        try:
+            return await request
+        except api.TwirpError as error:
+            if error.status in (401, 403):
+                raise UpstreamRejectedError("livekit", "LIVEKIT_API_KEY or LIVEKIT_API_SECRET is wrong") from error
+            if error.status >= 500:
+                raise UpstreamUnavailableError("livekit", f"{error.code}: {error.message}") from error
+            raise UpstreamRejectedError("livekit", f"{error.code}: {error.message}") from error
+        except TimeoutError as error:
+            raise UpstreamTimeoutError("livekit", f"no answer within {REQUEST_TIMEOUT_S:.0f} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise UpstreamUnavailableError("livekit", f"can't connect to {self._settings.livekit_http_url}") from error
+
+
+def _metadata(call: str) -> str:
+    return wire.encode(wire.DispatchMetadata(call=call)).decode()

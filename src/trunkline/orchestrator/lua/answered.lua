@@ -1,0 +1,6 @@
+-- The caller hears the agent.
+-- ARGV: prefix, call, fence
+-- Returns: word
+local word = held(ARGV[2], ARGV[3])
+if word == 'ok' then redis.call('HSET', call_key(ARGV[2]), 'answered', now) end
+return word

@@ -1,0 +1,283 @@
+"""The one memory of which calls there are, who holds them and who was let in: in Redis, by scripts.
+
+Each step is one Lua script (`lua/`), so that it happens whole or not at all, whatever number of orchestrators runs. A
+call's record is its slot. Every write about a call carries the fencing number of the lease it was made under; a worker
+that was replaced is told so and leaves.
+
+    {trunkline}:calls          sorted set: call -> when it began
+    {trunkline}:call:CALL      hash: room, kind, participant, worker, fence, lease_until, admitted, answered, …
+    {trunkline}:workers        sorted set: worker -> when it was last seen
+    {trunkline}:worker:WORKER  hash: soft, hard, calls
+    {trunkline}:token:ID       a call token that was used; gone when the token has expired
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from trunkline.core import wire
+from trunkline.core.admission import LEASE_S, WORKER_ALIVE_S
+from trunkline.core.errors import CapacityError, UpstreamUnavailableError
+from trunkline.core.failover import Orphan
+from trunkline.core.units import s_to_us
+
+PREFIX = "{trunkline}:"
+REDIS_TIMEOUT_S = 1.0
+WORKER_FORGOTTEN_S = 60.0
+"""A worker that gave no sign for so long is listed no more."""
+
+SCRIPTS = ("reserve", "lease", "heartbeat", "admit", "answered", "release", "claim", "list")
+
+
+class RegistryRefusalError(Exception):
+    """The registry does not allow a step.
+
+    Args:
+        word: unknown_call, wrong_room, held, lease_lost or token_used.
+    """
+
+    def __init__(self, word: str) -> None:
+        super().__init__(word)
+        self.word = word
+
+
+@dataclass(frozen=True, slots=True)
+class CallEntry:
+    """One call as the registry knows it; instants in milliseconds of the registry's clock."""
+
+    call: str
+    room: str
+    kind: wire.CallKind
+    participant: str
+    worker: str
+    fence: int
+    created_ms: int
+    answered_ms: int
+    admitted: bool
+    orphan: Orphan
+
+    def state(self, now_ms: int) -> str:
+        """reserved, leased, admitted or answered; orphaned where a worker left it behind."""
+        if self.fence and self.orphan.lease_until_ms <= now_ms:
+            return "orphaned"
+        if self.answered_ms:
+            return "answered"
+        if self.admitted:
+            return "admitted"
+        return "leased" if self.fence else "reserved"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerEntry:
+    """One worker as the registry knows it."""
+
+    worker: str
+    seen_ms: int
+    soft_capacity: int
+    hard_capacity: int
+    calls: int
+
+    def alive(self, now_ms: int) -> bool:
+        """True where it gave a sign of life lately."""
+        return now_ms - self.seen_ms <= WORKER_ALIVE_S * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything the registry knows at one instant."""
+
+    now_ms: int
+    calls: list[CallEntry]
+    workers: list[WorkerEntry]
+
+
+class Registry:
+    """The registry behind one Redis connection pool. Every method raises UpstreamUnavailableError without Redis.
+
+    Args:
+        redis: Decodes answers to text.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        lua = resources.files("trunkline.orchestrator").joinpath("lua")
+        prelude = lua.joinpath("prelude.lua").read_text()
+        self._scripts = {
+            name: redis.register_script(prelude + lua.joinpath(f"{name}.lua").read_text()) for name in SCRIPTS
+        }
+
+    @classmethod
+    def at(cls, url: str) -> Registry:
+        """A registry at a Redis URL; connects when it is first used."""
+        redis = Redis.from_url(
+            url, decode_responses=True, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
+        )
+        return cls(redis)
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._redis.aclose()
+
+    async def ping(self) -> None:
+        """Asks Redis for a sign of life."""
+        try:
+            await self._redis.ping()
+        except (RedisError, OSError) as error:
+            raise _unavailable(error) from error
+
+    async def reserve(self, call: str, kind: wire.CallKind, participant: str, max_calls: int) -> bool:
+        """Takes a slot.
+
+        Args:
+            call: Its id.
+            kind: The door it comes in by.
+            participant: Who is expected; empty where that is not known yet.
+            max_calls: Upper limit whatever the workers can take; 0 for none.
+
+        Returns:
+            False where this call has a slot already.
+
+        Raises:
+            CapacityError: all slots are taken.
+        """
+        word, used, capacity = await self._run(
+            "reserve", call, wire.room_of(call), kind, participant, max_calls, round(WORKER_ALIVE_S * 1000)
+        )
+        if word == "full":
+            raise CapacityError(int(used), int(capacity))
+        return bool(word == "reserved")
+
+    async def lease(self, call: str, request: wire.LeaseRequest) -> wire.Lease:
+        """Gives a call to a worker. Raises RegistryRefusalError where it is not to be had."""
+        word, *rest = await self._run("lease", call, request.worker, request.room, round(LEASE_S * 1000))
+        _refuse_unless_ok(word)
+        fence, kind, admitted = rest
+        return wire.Lease(
+            call=call, room=request.room, kind=wire.CallKind(kind), fence=int(fence), admitted=bool(int(admitted))
+        )
+
+    async def heartbeat(self, worker: str, beat: wire.Heartbeat) -> list[str]:
+        """Extends a worker's leases; returns the calls that are no longer its own."""
+        held = [part for lease in beat.calls for part in (lease.call, lease.fence)]
+        lost = await self._run(
+            "heartbeat",
+            worker,
+            beat.soft_capacity,
+            beat.hard_capacity,
+            round(LEASE_S * 1000),
+            round(WORKER_FORGOTTEN_S * 1000),
+            *held,
+        )
+        return [str(call) for call in lost]
+
+    async def forget_worker(self, worker: str) -> None:
+        """The worker has left; its leases run out on their own."""
+        try:
+            await self._redis.zrem(f"{PREFIX}workers", worker)
+            await self._redis.delete(f"{PREFIX}worker:{worker}")
+        except (RedisError, OSError) as error:
+            raise _unavailable(error) from error
+
+    async def admit(self, call: str, fence: int, participant: str, token_id: str, token_ttl_s: float) -> None:
+        """Lets a caller in. Raises RegistryRefusalError.
+
+        Args:
+            call: Its id.
+            fence: The lease under which it is asked.
+            participant: The caller's identity in the room.
+            token_id: Of the token it brought; empty where the room's own token was the proof.
+            token_ttl_s: How long a used token must be remembered.
+        """
+        word = await self._run("admit", call, fence, participant, token_id, s_to_us(token_ttl_s) // 1000)
+        _refuse_unless_ok(word)
+
+    async def answered(self, call: str, fence: int) -> None:
+        """The caller hears the agent. Raises RegistryRefusalError."""
+        _refuse_unless_ok(await self._run("answered", call, fence))
+
+    async def release(self, call: str, fence: int | None) -> str:
+        """Ends a call; returns its room. Raises RegistryRefusalError.
+
+        Args:
+            call: Its id.
+            fence: The lease under which it ends; None: whoever holds it.
+        """
+        word, room = await self._run("release", call, "" if fence is None else fence)
+        _refuse_unless_ok(word)
+        return str(room)
+
+    async def claim(self, call: CallEntry, give_up: bool) -> bool:
+        """True where it is on us to rescue this call as we saw it; one that is given up is released by that."""
+        taken = await self._run("claim", call.call, call.fence, call.orphan.dispatches, int(give_up))
+        return bool(int(taken))
+
+    async def knows(self, call: str) -> CallEntry | None:
+        """The call's record, or None."""
+        try:
+            fields = await self._redis.hgetall(f"{PREFIX}call:{call}")
+        except (RedisError, OSError) as error:
+            raise _unavailable(error) from error
+        return _call_entry(call, {str(k): str(v) for k, v in fields.items()}) if fields else None
+
+    async def snapshot(self) -> Snapshot:
+        """Everything at one instant."""
+        now, calls, workers = await self._run("list")
+        return Snapshot(
+            int(now),
+            [_call_entry(call, _pairs(fields)) for call, *fields in calls if fields],
+            [_worker_entry(worker, seen, _pairs(fields)) for worker, seen, *fields in workers if fields],
+        )
+
+    async def _run(self, script: str, *args: Any) -> Any:
+        try:
+            return await self._scripts[script](keys=[f"{PREFIX}calls"], args=[PREFIX, *args])
+        except (RedisError, OSError) as error:
+            raise _unavailable(error) from error
+
+
+def _unavailable(error: Exception) -> UpstreamUnavailableError:
+    return UpstreamUnavailableError("redis", str(error) or type(error).__name__)
+
+
+def _refuse_unless_ok(word: str) -> None:
+    if word != "ok":
+        raise RegistryRefusalError(word)
+
+
+def _pairs(fields: list[str]) -> dict[str, str]:
+    return dict(zip(fields[::2], fields[1::2], strict=True))
+
+
+def _call_entry(call: str, fields: dict[str, str]) -> CallEntry:
+    return CallEntry(
+        call=call,
+        room=fields["room"],
+        kind=wire.CallKind(fields["kind"]),
+        participant=fields["participant"],
+        worker=fields["worker"],
+        fence=int(fields["fence"]),
+        created_ms=int(fields["created"]),
+        answered_ms=int(fields["answered"]),
+        admitted=fields["admitted"] == "1",
+        orphan=Orphan(
+            lease_until_ms=int(fields["lease_until"]),
+            orphaned_ms=int(fields["orphaned"]),
+            dispatched_ms=int(fields["dispatched"]),
+            dispatches=int(fields["dispatches"]),
+        ),
+    )
+
+
+def _worker_entry(worker: str, seen: str, fields: dict[str, str]) -> WorkerEntry:
+    return WorkerEntry(
+        worker=worker,
+        seen_ms=int(float(seen)),
+        soft_capacity=int(fields["soft"]),
+        hard_capacity=int(fields["hard"]),
+        calls=int(float(fields["calls"])),
+    )
