@@ -38,7 +38,7 @@ LAST_POST_TIMEOUT_S = 1.0
 REPORT_PAUSE_S = 10.0
 CUT = "…"
 
-Record: TypeAlias = wire.TurnRecord | wire.CallRecord
+Record: TypeAlias = wire.TurnRecord | wire.CallRecord | wire.HeardRecord
 
 
 class MarkSender:
@@ -181,7 +181,7 @@ class MarkSender:
             self._report(f"status {response.status_code}")
             return False
         if response.status_code >= 400:
-            self._lose(f"status {response.status_code}", len(self._batch))
+            self._lose(f"status {response.status_code}", len(self._batch) - _accepted(response))
         return True
 
     def _lose(self, problem: str, records: int = 1) -> None:
@@ -192,6 +192,14 @@ class MarkSender:
         if self._now() >= self._report_at:
             self._report_at = self._now() + REPORT_PAUSE_S
             log.warning("metrics_not_sent", problem=problem, lost=self.lost)
+
+
+def _accepted(response: httpx.Response) -> int:
+    """How many events of a post that was refused were taken all the same."""
+    try:
+        return int(response.json()["accepted"])
+    except (ValueError, TypeError, KeyError):
+        return 0
 
 
 def _address_of(url: str, transport: str) -> tuple[str, int]:

@@ -1,0 +1,31 @@
+"""`trunkline metrics`: run the metrics collector."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def metrics() -> None:
+    """Run the metrics collector: it takes the marks of all calls and tells how long callers wait for an answer.
+
+    Settings come from the environment or .env, see .env.example. Listens on METRICS_LISTEN, HTTP on TCP and datagrams
+    on UDP; GET /summary looks back over METRICS_WINDOW_S seconds; METRICS_CSV_DIR keeps every turn and call.
+
+    Example: METRICS_LISTEN=:9100 METRICS_CSV_DIR=runs/csv trunkline metrics
+    """
+    import uvloop
+
+    from trunkline.logs import configure_logs
+    from trunkline.metrics.app import serve
+    from trunkline.settings import settings
+
+    config = settings()
+    configure_logs(config, "metrics")
+
+    async def run() -> None:
+        await serve(config)
+
+    uvloop.run(run())

@@ -1,0 +1,73 @@
+"""Keeps the records of the last calls, for whoever asks what happened in one.
+
+Bounded: `MAX_CALLS` calls and `MAX_RECORDS` records; beyond either, the call not heard of for longest goes. Of one call
+that alone has more than `MAX_RECORDS_PER_CALL` turns, the oldest go.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+
+from trunkline.core import wire
+from trunkline.core.errors import Reason
+from trunkline.core.latency import Record
+
+MAX_CALLS = 1_000
+MAX_RECORDS = 20_000
+MAX_RECORDS_PER_CALL = 500
+
+
+@dataclass(slots=True)
+class CallHistory:
+    """What is known of one call, in the order in which it arrived."""
+
+    call: str
+    record: wire.CallRecord | None = None
+    turns: deque[wire.TurnRecord] = field(default_factory=lambda: deque(maxlen=MAX_RECORDS_PER_CALL))
+    heard: deque[wire.HeardRecord] = field(default_factory=lambda: deque(maxlen=MAX_RECORDS_PER_CALL))
+
+    def __len__(self) -> int:
+        return 1 + len(self.turns) + len(self.heard)
+
+
+class RecentCalls:
+    """The last calls."""
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self._calls: OrderedDict[str, CallHistory] = OrderedDict()
+        self._records = 0
+
+    def add(self, record: Record) -> None:
+        """Keeps a record with those of its call."""
+        history = self._calls.get(record.call)
+        if history is None:
+            history = self._calls[record.call] = CallHistory(record.call)
+            self._records += 1
+        self._calls.move_to_end(record.call)
+        before = len(history)
+        if isinstance(record, wire.CallRecord):
+            # A worker that lost the call to another tells of it, too, and maybe later: its word is not the last.
+            if history.record is None or record.reason != Reason.LEASE_LOST:
+                history.record = record
+        else:
+            self._add_turn(history, record)
+        self._records += len(history) - before
+        while len(self._calls) > MAX_CALLS or self._records > MAX_RECORDS:
+            _, oldest = self._calls.popitem(last=False)
+            self._records -= len(oldest)
+
+    def get(self, call: str) -> CallHistory | None:
+        """One call, or None where it is unknown or forgotten."""
+        return self._calls.get(call)
+
+    def newest(self, limit: int) -> list[CallHistory]:
+        """Up to `limit` calls, the last heard of first."""
+        return [self._calls[call] for _, call in zip(range(limit), reversed(self._calls), strict=False)]
+
+    def _add_turn(self, history: CallHistory, record: wire.TurnRecord | wire.HeardRecord) -> None:
+        kept = history.turns if isinstance(record, wire.TurnRecord) else history.heard
+        if len(kept) == MAX_RECORDS_PER_CALL:
+            self.dropped += 1
+        kept.append(record)  # type: ignore[arg-type]
