@@ -59,7 +59,8 @@ class Clock(Protocol):
 class Driver(Generic[EventT, EffectT]):
     """Runs one machine: feeds events, performs the effects in order, then arms one timer.
 
-    An effect may feed further events while it is performed; they wait until its siblings are performed.
+    An effect may feed further events while it is performed; they wait until its siblings are performed. An error of the
+    machine or of an effect is raised after all that was due is done, and leaves the driver usable.
 
     Args:
         machine: The machine.
@@ -91,6 +92,7 @@ class Driver(Generic[EventT, EffectT]):
         self._disarm()
 
     def _run(self, effects: list[EffectT]) -> None:
+        """Performs, then takes what waits. An error goes to the caller once everything else is done."""
         self._busy = True
         try:
             self._perform_all(effects)
@@ -98,11 +100,18 @@ class Driver(Generic[EventT, EffectT]):
                 self._perform_all(self._machine.handle(self._waiting.popleft(), self._clock.time()))
         finally:
             self._busy = False
-            self.arm()
+            if self._waiting:
+                self._run([])
+            else:
+                self.arm()
 
     def _perform_all(self, effects: list[EffectT]) -> None:
-        for effect in effects:
-            self._perform(effect)
+        if not effects:
+            return
+        try:
+            self._perform(effects[0])
+        finally:
+            self._perform_all(effects[1:])
 
     def arm(self) -> None:
         """Arms the timer for the machine's deadline; called once at the start where a machine begins with one."""

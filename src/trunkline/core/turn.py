@@ -16,17 +16,16 @@ Speech before the answer can be heard takes the answer back and goes on with the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import get_args
 
 from trunkline.core.endpointing import SpeechContinues, SpeechEnded, SpeechStarted
 from trunkline.core.errors import LocalProtocolError
 from trunkline.core.machine import Deadline
+from trunkline.core.open_turn import OpenTurn
 from trunkline.core.turn_events import (
     AskBrain,
     CancelReply,
-    CloseTurn,
     FinalHeard,
     PartialHeard,
     PausePlayout,
@@ -59,7 +58,8 @@ L, D, S, P = State.LISTENING, State.DECIDING, State.SPEAKING, State.PAUSED
 OPEN = (L, D, S, P)
 
 # Which event is legal in which state, and the method that takes it. All other pairs are errors of ours: a burst that
-# is open can't start again, so a pause, which an open burst made, sees no second start.
+# is open can't start again, so a pause, which an open burst made, sees no second start. An event of a burst must also
+# be in its order; that is checked apart, since a burst may be open in any state.
 TRANSITIONS: dict[tuple[State, type[TurnEvent]], str] = {
     (L, SpeechStarted): "_on_start_listening",
     (D, SpeechStarted): "_on_start_deciding",
@@ -89,25 +89,7 @@ BACKCHANNELS = frozenset({"mhm", "mm", "hm", "hmm", "uh", "um", "uhu", "uh-huh",
 """Words that tell the agent to go on, not to stop."""
 
 
-@dataclass(slots=True)
-class _Turn:
-    """What is known of one turn."""
-
-    number: int
-    marks: dict[Mark, float] = field(default_factory=dict)
-    finals: list[str] = field(default_factory=list)
-    partial: str = ""
-    asked: bool = False
-    answer: str = ""
-    heard_samples: int = 0
-
-    def mark(self, mark: Mark, at: float) -> None:
-        """Keeps the first instant of a mark."""
-        self.marks.setdefault(mark, at)
-
-    def words(self) -> str:
-        """What was understood so far: finals, else the last partial."""
-        return " ".join(self.finals) or self.partial
+_OPEN = {True: "open", False: "not open"}
 
 
 class TurnMachine:
@@ -122,9 +104,9 @@ class TurnMachine:
         self.state = State.LISTENING
         self.barge_ins = 0
         self._count = 0
-        self._turn: _Turn | None = None
-        self._answering: _Turn | None = None
-        self._halting: _Turn | None = None
+        self._turn: OpenTurn | None = None
+        self._answering: OpenTurn | None = None
+        self._halting: OpenTurn | None = None
         self._burst_open = False
         self._dismissed = False
         self._voiced_s = 0.0
@@ -136,6 +118,8 @@ class TurnMachine:
         handler = TRANSITIONS.get((self.state, type(event)))
         if handler is None:
             raise LocalProtocolError(f"{type(event).__name__} while {self.state.value}")
+        if self.state is not State.CLOSED and self._out_of_order(event):
+            raise LocalProtocolError(f"{type(event).__name__} while the burst is {_OPEN[self._burst_open]}")
         effects: list[TurnEffect] = getattr(self, handler)(event, now)
         return effects
 
@@ -165,18 +149,24 @@ class TurnMachine:
         effects: list[TurnEffect] = self._close_halted() if halting is not None else []
         if answering is not None:
             if self.state is State.LISTENING and Mark.PLAYBACK_STOP in answering.marks:
-                effects += [self._closed(answering, TurnOutcome.ANSWERED)]
+                effects += [answering.closed(TurnOutcome.ANSWERED)]
             else:
                 begun = Mark.PLAYBACK_START in answering.marks
                 outcome = TurnOutcome.INTERRUPTED if begun else TurnOutcome.UNANSWERED
-                effects += [CancelReply(answering.number), self._closed(answering, outcome)]
+                effects += [CancelReply(answering.number), answering.closed(outcome)]
         if heard is not None:
-            effects += [self._closed(heard, TurnOutcome.UNANSWERED)]
+            effects += [heard.closed(TurnOutcome.UNANSWERED)]
         self._answering = self._turn = None
         self._burst_open = False
         self._deadline = None
         self.state = State.CLOSED
         return effects
+
+    def _out_of_order(self, event: TurnEvent) -> bool:
+        """A burst starts once, then continues, then ends."""
+        if isinstance(event, SpeechStarted):
+            return self._burst_open
+        return isinstance(event, SpeechContinues | SpeechEnded) and not self._burst_open
 
     @property
     def turns(self) -> int:
@@ -191,7 +181,8 @@ class TurnMachine:
         self._deadline = None
         if self._turn is None:
             self._open_turn(event.at)
-        self._turn_marks().pop(Mark.SPEECH_END, None)
+        else:
+            self._turn.marks.pop(Mark.SPEECH_END, None)
         return []
 
     def _on_start_deciding(self, event: SpeechStarted, now: float) -> list[TurnEffect]:
@@ -220,6 +211,13 @@ class TurnMachine:
 
     def _on_continue(self, event: SpeechContinues, now: float) -> list[TurnEffect]:
         self._voiced_s = event.voiced_s
+        if not self._dismissed or self._voiced_s < self.params.barge_in_voiced_s:
+            return []
+        # What was taken for a noise goes on: it is speech after all.
+        if self.state is State.SPEAKING:
+            return self._barge_in(now)
+        self._dismissed = False
+        self._open_turn(self._barge_in_at)
         return []
 
     def _on_continue_paused(self, event: SpeechContinues, now: float) -> list[TurnEffect]:
@@ -268,23 +266,26 @@ class TurnMachine:
             return self._on_words_of_answered(event, now)
         if event.text:
             turn.mark(Mark.STT_PARTIAL, now)
-            turn.finals.append(event.text)
+        turn.add_final(event.text, now)
         if self._burst_open:
             return []
-        turn.mark(Mark.STT_FINAL, now)
         return self._answer(now)
 
     def _on_words_of_answered(self, event: PartialHeard | FinalHeard, now: float) -> list[TurnEffect]:
         """The rest of a burst that is being answered: kept, not answered."""
         turn = self._answering
         if turn is not None and not self._dismissed and isinstance(event, FinalHeard):
-            turn.mark(Mark.STT_FINAL, now)
-            if event.text:
-                turn.finals.append(event.text)
+            turn.add_final(event.text, now)
         return []
 
     def _on_words_paused(self, event: PartialHeard | FinalHeard, now: float) -> list[TurnEffect]:
         """Words over the paused answer: real, unless they only tell the agent to go on."""
+        turn = self._answering
+        assert turn is not None
+        if isinstance(event, FinalHeard) and Mark.STT_FINAL not in turn.marks:
+            # The final of the burst that is being answered was still due: it comes first.
+            turn.add_final(event.text, now)
+            return []
         if not set(event.text.lower().split()) - BACKCHANNELS:
             return []
         return self._barge_in(now) + self.handle(event, now)
@@ -298,7 +299,7 @@ class TurnMachine:
         words = turn.words()
         if not words:
             self._turn, self._deadline = None, None
-            return [self._closed(turn, TurnOutcome.UNANSWERED)]
+            return [turn.closed(TurnOutcome.UNANSWERED)]
         turn.asked = True
         self._turn, self._answering = None, turn
         self.state = State.DECIDING
@@ -324,12 +325,20 @@ class TurnMachine:
         return self._give_up(now)
 
     def _give_up(self, now: float) -> list[TurnEffect]:
+        """There will be no (more) answer; speech that had paused it is a turn like any other."""
         turn = self._answering
         if turn is None:
             return []
-        self._listen()
+        self._leave_answer()
+        return [CancelReply(turn.number), turn.closed(TurnOutcome.UNANSWERED)]
+
+    def _leave_answer(self) -> None:
+        """Listens again. A burst that had paused the answer opens the next turn."""
+        paused = self.state is State.PAUSED
         self._answering = None
-        return [CancelReply(turn.number), self._closed(turn, TurnOutcome.UNANSWERED)]
+        self._listen()
+        if paused:
+            self._open_turn(self._barge_in_at)
 
     def _on_playing(self, event: PlaybackStarted, now: float) -> list[TurnEffect]:
         turn = self._answering
@@ -342,19 +351,19 @@ class TurnMachine:
         return []
 
     def _on_played(self, event: PlaybackEnded, now: float) -> list[TurnEffect]:
+        if self._halting is not None and self._halting.number == event.turn:
+            # The last packet was sent before the flush came.
+            return self._on_halted(PlaybackHalted(event.turn, event.at, event.samples), now)
         turn = self._answering
         if turn is None or turn.number != event.turn:
             return []
-        turn.mark(Mark.PLAYBACK_STOP, event.at)
+        turn.marks[Mark.PLAYBACK_STOP] = event.at
         turn.heard_samples = event.samples
-        paused = self.state is State.PAUSED
+        if self.state is State.PAUSED:
+            # It had ended before the pause.
+            self._leave_answer()
+            return [turn.closed(TurnOutcome.ANSWERED)]
         self._listen()
-        if paused:
-            # It had ended before the pause: what the caller says now is a turn like any other.
-            self._answering = None
-            if self._burst_open:
-                self._open_turn(self._barge_in_at)
-            return [self._closed(turn, TurnOutcome.ANSWERED)]
         return self._close_if_over()
 
     def _close_if_over(self) -> list[TurnEffect]:
@@ -365,7 +374,7 @@ class TurnMachine:
         if self._burst_open and not self._dismissed:
             return []
         self._answering = None
-        return [self._closed(turn, TurnOutcome.ANSWERED)]
+        return [turn.closed(TurnOutcome.ANSWERED)]
 
     # --- barge-in ---
 
@@ -385,6 +394,7 @@ class TurnMachine:
         assert turn is not None
         turn.mark(Mark.BARGE_IN, self._barge_in_at)
         self.barge_ins += 1
+        self._dismissed = False
         effects: list[TurnEffect] = [CancelReply(turn.number), *self._close_halted()]
         self._answering, self._halting = None, turn
         self._listen()
@@ -402,7 +412,7 @@ class TurnMachine:
 
     def _close_halted(self) -> list[TurnEffect]:
         turn, self._halting = self._halting, None
-        return [] if turn is None else [self._closed(turn, TurnOutcome.INTERRUPTED)]
+        return [] if turn is None else [turn.closed(TurnOutcome.INTERRUPTED)]
 
     # --- small steps ---
 
@@ -411,15 +421,8 @@ class TurnMachine:
 
     def _open_turn(self, started_at: float) -> None:
         self._count += 1
-        self._turn = _Turn(self._count, {Mark.SPEECH_START: started_at})
-
-    def _turn_marks(self) -> dict[Mark, float]:
-        return self._turn.marks if self._turn is not None else {}
+        self._turn = OpenTurn(self._count, {Mark.SPEECH_START: started_at})
 
     def _listen(self) -> None:
         self.state = State.LISTENING
         self._deadline = None
-
-    @staticmethod
-    def _closed(turn: _Turn, outcome: TurnOutcome) -> CloseTurn:
-        return CloseTurn(turn.number, outcome, turn.words(), turn.answer, turn.heard_samples, dict(turn.marks))

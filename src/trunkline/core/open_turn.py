@@ -1,0 +1,51 @@
+"""What is known of one turn that is not over: its marks, its words and its answer. Kept by `core/turn.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from trunkline.core.turn_events import CloseTurn
+from trunkline.core.wire import Mark, TurnOutcome
+
+
+@dataclass(slots=True)
+class OpenTurn:
+    """One turn.
+
+    Args:
+        number: From 1, ascending within a call.
+        marks: Instants in monotonic seconds.
+        finals: Words that will not change any more.
+        partial: Words that may still change, spoken after the finals.
+        asked: True once the brain was asked.
+        answer: What the brain said so far.
+        heard_samples: Samples of the answer that were sent.
+    """
+
+    number: int
+    marks: dict[Mark, float] = field(default_factory=dict)
+    finals: list[str] = field(default_factory=list)
+    partial: str = ""
+    asked: bool = False
+    answer: str = ""
+    heard_samples: int = 0
+
+    def mark(self, mark: Mark, at: float) -> None:
+        """Keeps the first instant of a mark."""
+        self.marks.setdefault(mark, at)
+
+    def words(self) -> str:
+        """What was understood so far: finals, and the partial that follows them."""
+        return " ".join([*self.finals, self.partial] if self.partial else self.finals)
+
+    def add_final(self, text: str, at: float) -> None:
+        """Keeps words that will not change any more; the last of them completes the transcript."""
+        if text:
+            self.finals.append(text)
+            self.partial = ""
+            self.marks[Mark.STT_FINAL] = at
+        self.mark(Mark.STT_FINAL, at)
+
+    def closed(self, outcome: TurnOutcome) -> CloseTurn:
+        """The turn as it goes into its record."""
+        return CloseTurn(self.number, outcome, self.words(), self.answer, self.heard_samples, dict(self.marks))
