@@ -156,6 +156,8 @@ TRANSITIONS: dict[tuple[CallState, type[CallEvent]], str] = {
     **{(CallState.ENDED, late): "_ignore" for late in (LeaseGranted, RoomJoined, CallerAdmitted)},
 }
 
+_ABANDONED = Termination(Result.CALLER_ERROR, Reason.CALLER_ABANDONED)
+
 TIMED_OUT = {
     CallState.LEASING: Termination(Result.SERVER_ERROR, Reason.ORCHESTRATOR_UNAVAILABLE),
     CallState.JOINING: Termination(Result.SERVER_ERROR, Reason.SETUP_FAILED),
@@ -180,6 +182,7 @@ class CallMachine:
         self._admitted = False
         self._early: CallerJoined | None = None
         self._caller = ""
+        self._caller_left = False
         self._deadline: Deadline | None = None
         self._enter(CallState.LEASING, now)
 
@@ -199,7 +202,7 @@ class CallMachine:
         """The state's time limit is over: the call ends."""
         if self._deadline is None:
             return []
-        return self._end(TIMED_OUT[self.state], now)
+        return self._end(_ABANDONED if self._caller_left else TIMED_OUT[self.state], now)
 
     def _on_lease(self, event: LeaseGranted, now: float) -> list[CallEffect]:
         self._admitted = event.admitted
@@ -224,6 +227,8 @@ class CallMachine:
         return [AskAdmission(event.identity, event.token)]
 
     def _on_admitted(self, event: CallerAdmitted, now: float) -> list[CallEffect]:
+        if self._caller_left:
+            return self._end(_ABANDONED, now)
         self._admitted = True
         self._enter(CallState.PUBLISHING, now)
         return [PublishTrack(self._caller)]
@@ -240,7 +245,12 @@ class CallMachine:
             return []
         if self.state is CallState.BRIDGED:
             return self._end(Termination(Result.SUCCESS, Reason.CALLER_HUNG_UP), now)
-        return self._end(Termination(Result.CALLER_ERROR, Reason.CALLER_ABANDONED), now)
+        if self.state is CallState.ADMITTING:
+            # A caller that is refused is removed from the room as well: the orchestrator's answer, which is on its way,
+            # tells which it was.
+            self._caller_left = True
+            return []
+        return self._end(_ABANDONED, now)
 
     def _on_failed(self, event: Failed, now: float) -> list[CallEffect]:
         return self._end(event.termination, now)

@@ -3,16 +3,21 @@
 In come the level of each 20 ms frame and the speech probability of each detector window; out come `SpeechStarted`
 and `SpeechEnded` with the true instants, and the voiced time so far. Called by `agent/pipeline/vad.py`.
 
-A detector is sure of speech only some windows after it began, and of its end only after the hangover. The instants
-given out are those of the speech itself: the onset is walked back over the frames that stand out of the noise.
+A detector is sure of speech only some windows after it began, stays sure for some windows after it ended, and then the
+hangover must pass. The instants given out are those of the speech itself: start and end are walked back by the levels
+of the frames, to where they stand out of the noise.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from trunkline.core.units import FRAME_S, SILENCE_DBFS
+
+_SLACK_S = 0.1
+"""Frames are kept a little longer than is walked back, since windows and frames do not end together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +29,8 @@ class EndpointingParams:
         soft_start_probability: Two windows in a row at least this sure start speech, too.
         stop_probability: A window below this is silence.
         hangover_s: Silence this long ends the burst, in seconds.
-        lookback_s: How far the onset may be walked back, in seconds.
-        stand_out_db: A frame belongs to the onset if it is this much above the noise floor.
+        lookback_s: How far start and end may each be walked back, in seconds.
+        stand_out_db: A frame belongs to the speech if it is this much above the noise floor.
         minimum_dbfs: Frames below this are never speech.
     """
 
@@ -72,10 +77,13 @@ class Endpointer:
     def __init__(self, params: EndpointingParams | None = None) -> None:
         self.params = params or EndpointingParams()
         self.speaking = False
-        self._frames: deque[tuple[float, float]] = deque(maxlen=round(self.params.lookback_s / FRAME_S))
+        # When the end is known, the hangover and a window lie between it and the newest frame.
+        kept_s = self.params.lookback_s + self.params.hangover_s + _SLACK_S
+        self._frames: deque[tuple[float, float]] = deque(maxlen=round(kept_s / FRAME_S))
         self._floor_dbfs = -60.0
         self._soft_windows = 0
         self._voiced_s = 0.0
+        self._started_at = 0.0
         self._last_voiced_at = 0.0
 
     def frame(self, ended_at: float, level_dbfs: float) -> None:
@@ -112,6 +120,7 @@ class Endpointer:
             return None
         onset_at = self._onset(started_at - (self._soft_windows - 1) * length_s if self._soft_windows else started_at)
         self.speaking = True
+        self._started_at = onset_at
         self._soft_windows = 0
         self._voiced_s = max(length_s, ended_at - onset_at)
         self._last_voiced_at = ended_at
@@ -125,17 +134,15 @@ class Endpointer:
         if ended_at - self._last_voiced_at < self.params.hangover_s - 1e-6:
             return None
         self.speaking = False
-        return SpeechEnded(self._last_voiced_at)
+        return SpeechEnded(self._end(self._last_voiced_at))
 
     def _onset(self, detected_at: float) -> float:
         """Start of the unbroken run of frames that stand out of the noise and reach the detected window."""
-        threshold = max(self._floor_dbfs + self.params.stand_out_db, self.params.minimum_dbfs)
+        threshold_dbfs = self._threshold_dbfs()
         onset_at = detected_at
         quiet_frames = 0
-        for ended_at, level_dbfs in reversed(self._frames):
-            if ended_at - FRAME_S > detected_at:
-                continue
-            if level_dbfs >= threshold:
+        for ended_at, level_dbfs in self._back_from(detected_at):
+            if level_dbfs >= threshold_dbfs:
                 onset_at = min(onset_at, ended_at - FRAME_S)
                 quiet_frames = 0
             else:
@@ -144,3 +151,22 @@ class Endpointer:
                 if quiet_frames == 2:
                     break
         return onset_at
+
+    def _end(self, detected_at: float) -> float:
+        """End of the last frame that stands out; where none does, of the last window that was sure enough."""
+        threshold_dbfs = self._threshold_dbfs()
+        for ended_at, level_dbfs in self._back_from(detected_at):
+            if level_dbfs >= threshold_dbfs:
+                return max(self._started_at, min(ended_at, detected_at))
+        return detected_at
+
+    def _threshold_dbfs(self) -> float:
+        return max(self._floor_dbfs + self.params.stand_out_db, self.params.minimum_dbfs)
+
+    def _back_from(self, instant: float) -> Iterator[tuple[float, float]]:
+        """End and level of the frames that began by `instant`, newest first, as far as may be walked back."""
+        for ended_at, level_dbfs in reversed(self._frames):
+            if ended_at <= instant - self.params.lookback_s:
+                return
+            if ended_at - FRAME_S <= instant:
+                yield ended_at, level_dbfs
