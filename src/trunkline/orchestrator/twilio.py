@@ -83,7 +83,9 @@ async def dial_ended(form: SignedForm, parts: Parts) -> Response:
     status = form.get("DialCallStatus", "")
     log.info("dial_ended", call=call, status=status, sip_status=form.get("DialSipResponseCode", ""))
     if status in ("completed", "answered"):
-        return _twiml(VoiceResponse().hangup())
+        hung_up = VoiceResponse()
+        hung_up.hangup()
+        return _twiml(hung_up)
     await parts.calls.drop(call, f"dial {status or 'ended'}")
     return _speak(FAILED_WORDS)
 
