@@ -1,7 +1,7 @@
 """Which processes make a stack, with which ports, secrets, environment and probes.
 
 In: programs, ports, settings. Out: a `Plan` for `stack/stack.py`. Nothing is started here; `prepare` writes the
-rendered configuration. Secrets reach children through their environment and through files of mode 0600, never through argv.
+rendered configuration. Secrets reach children through their environment and files of mode 0600, never through argv.
 """
 
 from __future__ import annotations
@@ -63,6 +63,11 @@ class Plan:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for path, text in self.files.items():
             write_private(path, text)
+
+    def clean(self) -> None:
+        """Removes the configuration, as there are secrets in it; the logs stay."""
+        for path in self.files:
+            path.unlink(missing_ok=True)
 
 
 def make_plan(

@@ -50,7 +50,8 @@ def free_ports(host: str) -> Ports:
         if port not in rtp and is_free(host, port):
             found.append(port)
         if len(found) == 6:
-            return Ports(*found, rtp.start, rtp.stop)
+            orchestrator, metrics, livekit, rtc_udp, sip, redis = found
+            return Ports(orchestrator, metrics, livekit, rtc_udp, sip, redis, rtp.start, rtp.stop)
     raise ConfigError(f"no free ports between {FREE_FROM} and {FREE_TO} on {host}")
 
 

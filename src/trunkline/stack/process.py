@@ -182,8 +182,8 @@ class Process:
                 stdout=handle,
                 stderr=handle,
                 env=dict(self.spec.env),
-                # A group of its own: Ctrl-C on the terminal reaches only us, and we stop the children in order.
-                process_group=0,
+                # A session of its own: Ctrl-C on the terminal reaches only us, and we stop the children in order.
+                start_new_session=True,
                 preexec_fn=_die_with(os.getpid()) if sys.platform == "linux" else None,
             )
         except OSError as error:

@@ -9,18 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 import structlog
 
 from trunkline.core.errors import ConfigError, UpstreamError
+from trunkline.stack.commands import Progress
 from trunkline.stack.plan import Plan
 from trunkline.stack.process import Process, Spec, State
-
-Progress = Callable[[str, str, float], None]
-"""Called with a process's name, its new state and the seconds since the start began."""
 
 log = structlog.get_logger()
 
@@ -39,7 +36,7 @@ class Stack:
 
     Args:
         plan: What to run; its `prepare` is called.
-        progress: Told about every change of state.
+        progress: Told about every change of state, with the seconds since the start began.
         restart: Start again what ends by itself; else the first such end is an error, see `watch`.
     """
 
@@ -153,6 +150,7 @@ class Stack:
         await asyncio.gather(*self._watchers, return_exceptions=True)
         for generation in _generations(self.plan.processes):
             await asyncio.gather(*(self._stop(self.processes[spec.name]) for spec in generation))
+        self.plan.clean()
 
     async def _stop(self, process: Process) -> None:
         if process.pid is not None:
