@@ -137,7 +137,9 @@ class Caller:
                 event = await asyncio.wait_for(self.line.event(), limit_s)
             except TimeoutError:
                 if turn.heard_end_us is None:
-                    raise CallError(f"the answer to {turn.said!r} did not end within {LONGEST_ANSWER_S:.0f} s") from None
+                    raise CallError(
+                        f"the answer to {turn.said!r} did not end within {LONGEST_ANSWER_S:.0f} s"
+                    ) from None
                 return
             match event:
                 case HeardStop(at_us=at_us):

@@ -7,6 +7,7 @@ clock. Pure arithmetic; `cli/demo.py` prints it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def _row(call: int, number: int, turn: CallerTurn, record: TurnRecord | None) ->
     marks = record.marks_us if record is not None else {}
     stages = {
         after.value: us_to_ms(marks[after] - marks[before])
-        for before, after in zip(STAGES, STAGES[1:], strict=False)
+        for before, after in pairwise(STAGES)
         if before in marks and after in marks
     }
     return TurnRow(
