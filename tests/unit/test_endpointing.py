@@ -1,0 +1,155 @@
+"""When a burst of speech starts and ends, from made-up levels and probabilities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trunkline.core.endpointing import (
+    Endpointer,
+    EndpointEvent,
+    EndpointingParams,
+    SpeechContinues,
+    SpeechEnded,
+    SpeechStarted,
+)
+from trunkline.core.units import FRAME_S
+
+pytestmark = pytest.mark.unit
+
+WINDOW_S = 0.032
+SPEECH_DBFS = -25.0
+ROOM_DBFS = -65.0
+
+
+@dataclass
+class Listener:
+    """Feeds an endpointer 20 ms frames and 32 ms windows on one clock that starts at 100 s."""
+
+    endpointer: Endpointer = field(default_factory=Endpointer)
+    now: float = 100.0
+    events: list[EndpointEvent] = field(default_factory=list)
+    _next_window: float = 100.0
+
+    def hear(self, length_s: float, dbfs: float, probability: float) -> Listener:
+        """So long at this level, with this much certainty in every window that ends meanwhile."""
+        for _ in range(round(length_s / FRAME_S)):
+            self.now += FRAME_S
+            self.endpointer.frame(self.now, dbfs)
+            while self._next_window + WINDOW_S <= self.now + 1e-9:
+                event = self.endpointer.window(self._next_window, WINDOW_S, probability)
+                if event is not None:
+                    self.events.append(event)
+                self._next_window += WINDOW_S
+        return self
+
+    def speak(self, length_s: float) -> Listener:
+        return self.hear(length_s, SPEECH_DBFS, 0.95)
+
+    def pause(self, length_s: float) -> Listener:
+        return self.hear(length_s, ROOM_DBFS, 0.02)
+
+    def starts(self) -> list[float]:
+        return [event.at for event in self.events if isinstance(event, SpeechStarted)]
+
+    def ends(self) -> list[float]:
+        return [event.at for event in self.events if isinstance(event, SpeechEnded)]
+
+
+def test_a_burst_has_the_instants_of_the_speech_itself() -> None:
+    listener = Listener().pause(1.0).speak(0.6).pause(0.6)
+    assert listener.starts() == [pytest.approx(101.0, abs=0.021)]
+    assert listener.ends() == [pytest.approx(101.6, abs=0.021)]
+
+
+def test_the_onset_is_walked_back_where_the_detector_is_late() -> None:
+    listener = Listener().pause(1.0).hear(0.16, SPEECH_DBFS, 0.1).speak(0.4)
+    assert listener.starts() == [pytest.approx(101.0, abs=0.001)]
+
+
+def test_the_onset_is_walked_back_over_one_frame_of_quiet_but_not_over_two() -> None:
+    one = Listener().pause(1.0).hear(0.1, SPEECH_DBFS, 0.1).hear(0.02, ROOM_DBFS, 0.1).hear(0.04, SPEECH_DBFS, 0.1)
+    two = Listener().pause(1.0).hear(0.1, SPEECH_DBFS, 0.1).hear(0.04, ROOM_DBFS, 0.1).hear(0.04, SPEECH_DBFS, 0.1)
+    assert one.speak(0.3).starts() == [pytest.approx(101.0, abs=0.001)]
+    assert two.speak(0.3).starts() == [pytest.approx(101.14, abs=0.001)]
+
+
+def test_the_onset_is_walked_back_no_further_than_the_lookback() -> None:
+    listener = Listener().pause(1.0).hear(1.0, SPEECH_DBFS, 0.1).speak(0.2)
+    [onset_at] = listener.starts()
+    assert 102.0 - 0.36 <= onset_at <= 102.0 - 0.26
+
+
+def test_the_end_is_walked_back_where_the_probability_decays_slowly() -> None:
+    listener = Listener().pause(1.0).speak(0.6).hear(0.16, ROOM_DBFS, 0.6).pause(0.6)
+    assert listener.ends() == [pytest.approx(101.6, abs=0.001)]
+
+
+def test_speech_that_stands_out_of_nothing_ends_where_the_detector_says() -> None:
+    listener = Listener().hear(1.0, -30.0, 0.02).hear(0.64, -30.0, 0.9).hear(0.6, -30.0, 0.02)
+    assert listener.ends() == [pytest.approx(101.64, abs=WINDOW_S)]
+
+
+def test_a_sound_in_the_hangover_is_not_part_of_the_speech() -> None:
+    listener = Listener().pause(1.0).speak(0.64).hear(0.08, ROOM_DBFS, 0.02).hear(0.04, SPEECH_DBFS, 0.02).pause(0.4)
+    assert listener.ends() == [pytest.approx(101.64, abs=0.021)]
+
+
+def test_a_pause_shorter_than_the_hangover_does_not_end_the_burst() -> None:
+    listener = Listener().pause(0.5).speak(0.4).pause(0.14).speak(0.4).pause(0.5)
+    assert (len(listener.starts()), len(listener.ends())) == (1, 1)
+    assert listener.ends() == [pytest.approx(101.44, abs=0.021)]
+
+
+def test_a_pause_longer_than_the_hangover_makes_two_bursts() -> None:
+    listener = Listener().pause(0.5).speak(0.4).pause(0.4).speak(0.4).pause(0.5)
+    assert (len(listener.starts()), len(listener.ends())) == (2, 2)
+
+
+def test_two_soft_windows_in_a_row_start_speech_and_one_does_not() -> None:
+    endpointer = Endpointer()
+    assert endpointer.window(100.0, WINDOW_S, 0.5) is None
+    assert endpointer.window(100.032, WINDOW_S, 0.1) is None
+    assert endpointer.window(100.064, WINDOW_S, 0.5) is None
+    assert endpointer.window(100.096, WINDOW_S, 0.5) == SpeechStarted(pytest.approx(100.064))
+
+
+def test_loudness_alone_is_no_speech() -> None:
+    assert Listener().hear(2.0, SPEECH_DBFS, 0.2).events == []
+
+
+def test_voiced_time_grows_by_the_window_and_counts_from_the_onset() -> None:
+    listener = Listener().pause(1.0).speak(0.4)
+    voiced = [event.voiced_s for event in listener.events if isinstance(event, SpeechContinues)]
+    assert voiced == sorted(voiced)
+    assert 0.3 < voiced[-1] < 0.45
+
+
+def test_the_noise_floor_sinks_quickly_rises_slowly_and_stands_still_while_somebody_speaks() -> None:
+    listener = Listener().hear(0.2, -90.0, 0.0)
+    assert listener.endpointer._floor_dbfs < -80
+    listener.hear(0.2, -50.0, 0.0)
+    assert listener.endpointer._floor_dbfs < -70
+    listener.speak(0.2)
+    floor_dbfs = listener.endpointer._floor_dbfs
+    listener.speak(1.0)
+    assert listener.endpointer._floor_dbfs == floor_dbfs
+
+
+windows = st.tuples(st.floats(-100.0, 0.0), st.floats(0.0, 1.0))
+
+
+@given(st.lists(windows, max_size=150))
+def test_bursts_alternate_and_no_instant_lies_before_the_one_before_it(heard: list[tuple[float, float]]) -> None:
+    listener = Listener(Endpointer(EndpointingParams(hangover_s=0.1)))
+    for level_dbfs, probability in heard:
+        listener.hear(FRAME_S, level_dbfs, probability)
+    bursts = [event for event in listener.events if not isinstance(event, SpeechContinues)]
+    assert [type(event) for event in bursts] == [SpeechStarted, SpeechEnded] * (len(bursts) // 2) + [SpeechStarted] * (
+        len(bursts) % 2
+    )
+    for start, end in zip(bursts[::2], bursts[1::2], strict=False):
+        assert start.at <= end.at <= listener.now
