@@ -57,7 +57,7 @@ async def build(name: str, target: Path, recipe: Recipe, progress: Progress) -> 
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"can't keep programs in {target.parent}: {error.strerror}", "set TRUNKLINE_CACHE") from error
-    async with _lock(target.with_name(f".{target.name}.lock"), name, progress):
+    async with _lock(target.with_name(f".{name}.lock"), name, progress):
         if not os.access(target, os.X_OK):  # else another process built it while we waited
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=".build-") as folder:
                 made = Path(folder) / target.name

@@ -12,14 +12,10 @@ import time
 from types import TracebackType
 from typing import Self
 
-import structlog
-
 from trunkline.core.errors import ConfigError, UpstreamError
 from trunkline.stack.commands import Progress
 from trunkline.stack.plan import Plan
 from trunkline.stack.process import Process, Spec, State
-
-log = structlog.get_logger()
 
 PAUSE_S = 0.5
 PAUSE_LIMIT_S = 30.0
@@ -36,7 +32,8 @@ class Stack:
 
     Args:
         plan: What to run; its `prepare` is called.
-        progress: Told about every change of state, with the seconds since the start began.
+        progress: Told about every change of state and every end that nobody asked for, with the seconds since the
+            start began.
         restart: Start again what ends by itself; else the first such end is an error, see `watch`.
     """
 
@@ -110,10 +107,9 @@ class Stack:
             code = await process.wait()
             error = process.ended(code)
             await process.kill()
-            log.error("process_ended", process=process.spec.name, code=code)
+            process.state = State.FAILED
+            self._tell(process, _in_one_line(error))
             if not self._restart:
-                process.state = State.FAILED
-                self._tell(process, process.state)
                 raise error
             if time.monotonic() - began >= STEADY_S:
                 pause_s = PAUSE_S
@@ -130,7 +126,7 @@ class Stack:
             try:
                 await self._start(process)
             except (ConfigError, UpstreamError) as error:
-                log.error("restart_failed", process=process.spec.name, error=str(error))
+                self._tell(process, _in_one_line(error))
             else:
                 return pause_s
 
@@ -158,7 +154,7 @@ class Stack:
         await process.stop()
         self._tell(process, process.state)
 
-    def _tell(self, process: Process, state: State) -> None:
+    def _tell(self, process: Process, state: str) -> None:
         with contextlib.suppress(OSError):  # a closed terminal must not keep us from stopping what we started
             self._progress(process.spec.name, state, time.monotonic() - self._began)
 
@@ -175,6 +171,10 @@ def _generations(specs: tuple[Spec, ...]) -> list[list[Spec]]:
         groups.append(group)
         left = {name: spec for name, spec in left.items() if spec not in group}
     return groups
+
+
+def _in_one_line(error: ConfigError | UpstreamError) -> str:
+    return error.problem.splitlines()[0]
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

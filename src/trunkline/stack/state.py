@@ -149,8 +149,11 @@ def clean_leftovers(path: Path | None = None) -> list[str]:
 
 
 def forget(path: Path | None = None) -> None:
-    """Removes the state file: nothing runs any more."""
-    (path or state_file()).unlink(missing_ok=True)
+    """Removes the state file that this process wrote: nothing runs any more."""
+    path = path or state_file()
+    state = _read(path)
+    if state is not None and state.up.pid == os.getpid():
+        path.unlink(missing_ok=True)
 
 
 def make_private_folder(folder: Path) -> None:
