@@ -67,8 +67,9 @@ class CsvLog:
         self._report_at = 0.0
         try:
             directory.mkdir(parents=True, exist_ok=True)
+            today = now_wall().date()
             for file in self._files.values():
-                file.probe(now_wall().date())
+                file.probe(today)
         except OSError as error:
             raise ConfigError(f"METRICS_CSV_DIR {directory}: {error.strerror}") from error
         self._thread = threading.Thread(target=self._run, name="csv-log", daemon=True)
