@@ -1,8 +1,9 @@
-"""One call on a worker, from job to end: real pipeline, real machines, no network."""
+"""One call on a worker, from job to end, in made-up time: real pipeline, real machines, no network."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trunkline.agent.conversation import ConversationParts
+from trunkline.agent.conversation import Conversation, ConversationParts
 from trunkline.agent.pipeline.brain import Brain, EchoBrain
 from trunkline.agent.session import Job, Session, SessionTools
 from trunkline.core import wire
@@ -25,9 +26,10 @@ from trunkline.core.errors import (
 from trunkline.core.turn_events import ReplyPolicy, TurnParams
 from trunkline.core.units import SAMPLE_RATE_HZ, Pcm, level_dbfs
 from trunkline.core.wire import Mark, TurnOutcome
-from trunkline.media.engine import Disconnected
+from trunkline.media.engine import CallerFrame, Disconnected
 from trunkline.testing.media import FakeEngine
 from trunkline.testing.speech import LoudnessActivity, ToldStt, ToneTts, silence, tone
+from trunkline.testing.virtual_time import in_virtual_time
 
 pytestmark = pytest.mark.unit
 
@@ -139,6 +141,7 @@ async def start_answered(**options: Any) -> Call:
     return call
 
 
+@in_virtual_time
 async def test_a_call_is_admitted_before_the_track_is_published_and_released_once_after_hang_up() -> None:
     call = await start_answered()
     assert call.orchestrator.said[:2] == ["lease", "admit sip_caller tok 7"]
@@ -150,6 +153,7 @@ async def test_a_call_is_admitted_before_the_track_is_published_and_released_onc
     assert (record.result, record.reason, record.answered_us is not None) == ("success", "caller_hung_up", True)
 
 
+@in_virtual_time
 async def test_a_sentence_is_answered_and_recorded_with_its_marks() -> None:
     call = await start_answered(sentences=["hello there"])
     await call.hear(silence(0.2), tone(0.6), silence(2.0))
@@ -165,6 +169,7 @@ async def test_a_sentence_is_answered_and_recorded_with_its_marks() -> None:
     assert level_dbfs(call.engine.legs[0].sound()) > -30
 
 
+@in_virtual_time
 async def test_an_interruption_silences_the_answer_and_is_answered_itself() -> None:
     call = await start_answered(sentences=["first", "second"], tts=lambda: ToneTts(length_s=4.0))
     await call.hear(tone(0.6), silence(1.2), tone(0.8), silence(0.1))
@@ -180,6 +185,7 @@ async def test_an_interruption_silences_the_answer_and_is_answered_itself() -> N
     assert call.records.calls[0].barge_ins == 1
 
 
+@in_virtual_time
 async def test_a_cough_pauses_the_answer_and_takes_it_up_again_whole() -> None:
     call = await start_answered(sentences=["first", ""], tts=lambda: ToneTts(length_s=2.0))
     await call.hear(tone(0.6), silence(1.0), tone(0.1), silence(4.0))
@@ -189,6 +195,7 @@ async def test_a_cough_pauses_the_answer_and_takes_it_up_again_whole() -> None:
     assert (turn.outcome, turn.heard_samples) == (TurnOutcome.ANSWERED, 2 * SAMPLE_RATE_HZ)
 
 
+@in_virtual_time
 async def test_first_partial_answers_while_the_caller_still_speaks() -> None:
     call = await start_answered(sentences=["hello"], partial_s=0.15, turns=TurnParams(policy=ReplyPolicy.FIRST_PARTIAL))
     await call.hear(tone(1.5), silence(1.5))
@@ -199,6 +206,7 @@ async def test_first_partial_answers_while_the_caller_still_speaks() -> None:
     assert call.engine.legs[0].calls == []
 
 
+@in_virtual_time
 async def test_a_refused_token_never_publishes_and_ends_as_refused() -> None:
     call = start(orchestrator=FakeOrchestrator(refuse_token=True))
     await asyncio.sleep(0.5)
@@ -208,12 +216,14 @@ async def test_a_refused_token_never_publishes_and_ends_as_refused() -> None:
     assert call.engine.legs[0].left
 
 
+@in_virtual_time
 async def test_a_take_over_asks_no_token_again() -> None:
     call = await start_answered(orchestrator=FakeOrchestrator(admitted=True))
     await call.hang_up()
     assert not [word for word in call.orchestrator.said if word.startswith("admit")]
 
 
+@in_virtual_time
 async def test_no_lease_no_room() -> None:
     call = start(orchestrator=FakeOrchestrator(refuse_lease=True))
     assert (await asyncio.wait_for(call.task, 5)).reason is Reason.LEASE_LOST
@@ -221,12 +231,14 @@ async def test_no_lease_no_room() -> None:
     assert call.orchestrator.said == ["lease"]
 
 
+@in_virtual_time
 async def test_a_room_that_can_not_be_joined_ends_the_call_with_the_reason() -> None:
     call = start(engine=FakeEngine(refuse="no answer within 5 s"))
     assert await asyncio.wait_for(call.task, 5) == Termination(Result.SERVER_ERROR, Reason.MEDIA_FAILED)
     assert call.orchestrator.said == ["lease", "end media_failed 7"]
 
 
+@in_virtual_time
 async def test_a_lost_lease_leaves_without_a_word() -> None:
     call = await start_answered()
     call.session.end(Termination(Result.SERVER_ERROR, Reason.LEASE_LOST))
@@ -235,12 +247,14 @@ async def test_a_lost_lease_leaves_without_a_word() -> None:
     assert call.engine.legs[0].left
 
 
+@in_virtual_time
 async def test_the_end_is_told_again_when_the_orchestrator_did_not_hear_it() -> None:
     call = await start_answered(orchestrator=FakeOrchestrator(fail_end=2))
     await call.hang_up()
     assert call.orchestrator.said[-1] == "end caller_hung_up 7"
 
 
+@in_virtual_time
 async def test_a_room_deleted_by_the_server_ends_the_call() -> None:
     call = await start_answered()
     call.engine.legs[0].listener.on_event(Disconnected("room_deleted", by_server=True))
@@ -260,6 +274,7 @@ class BrokenBrain:
     [{"brain": BrokenBrain}, {"tts": lambda: ToneTts(fails=True)}],
     ids=["brain raises", "voice fails"],
 )
+@in_virtual_time
 async def test_an_answer_that_fails_is_one_turn_unanswered_and_the_call_goes_on(options: dict[str, Any]) -> None:
     call = await start_answered(sentences=["one", "two"], **options)
     await call.hear(tone(0.5), silence(0.8), tone(0.5), silence(0.8))
@@ -268,6 +283,7 @@ async def test_an_answer_that_fails_is_one_turn_unanswered_and_the_call_goes_on(
     assert [turn.outcome for turn in call.records.turns] == [TurnOutcome.UNANSWERED] * 2
 
 
+@in_virtual_time
 async def test_a_call_leaves_no_task_behind() -> None:
     before = asyncio.all_tasks()
     call = await start_answered(sentences=["hello"], tts=lambda: ToneTts(length_s=3.0))
@@ -275,3 +291,108 @@ async def test_a_call_leaves_no_task_behind() -> None:
     await call.hang_up()
     await asyncio.sleep(0.05)
     assert asyncio.all_tasks() - before == set()
+
+
+@in_virtual_time
+async def test_a_call_that_ends_while_the_pipeline_starts_leaves_no_task_behind() -> None:
+    before = asyncio.all_tasks()
+    call = start()
+    await asyncio.sleep(0.01)
+    call.session.end(Termination(Result.SERVER_ERROR, Reason.DRAINED))
+    assert (await call.task).reason is Reason.DRAINED
+    assert call.orchestrator.said == ["lease", "end drained 7"]
+    await asyncio.sleep(0.05)
+    assert asyncio.all_tasks() - before == set()
+
+
+@in_virtual_time
+async def test_a_caller_that_hangs_up_in_mid_sentence_and_one_in_mid_answer_have_their_turn_recorded() -> None:
+    speaking = await start_answered()
+    await speaking.hear(silence(0.2), tone(0.6))
+    await speaking.hang_up()
+    assert [turn.outcome for turn in speaking.records.turns] == [TurnOutcome.UNANSWERED]
+    listening = await start_answered(sentences=["hello"], tts=lambda: ToneTts(length_s=4.0))
+    await listening.hear(silence(0.2), tone(0.6), silence(1.5))
+    await listening.hang_up()
+    assert [turn.outcome for turn in listening.records.turns] == [TurnOutcome.INTERRUPTED]
+    for call in (speaking, listening):
+        assert call.records.calls[0].turns == 1
+
+
+class StubbornBrain:
+    """Does not stop when it is told to."""
+
+    async def reply(self, words: str) -> Any:
+        deadline = asyncio.get_running_loop().time() + 60.0
+        while (left_s := deadline - asyncio.get_running_loop().time()) > 0:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(left_s)
+        yield ""
+
+
+@in_virtual_time
+async def test_a_brain_that_does_not_stop_holds_up_no_release() -> None:
+    call = await start_answered(sentences=["hello"], brain=StubbornBrain)
+    await call.hear(tone(0.5), silence(0.9))
+    await call.hang_up()
+    assert call.engine.legs[0].left
+    assert call.orchestrator.said[-1] == "end caller_hung_up 7"
+    await asyncio.sleep(60.0)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("stuck"), asyncio.CancelledError(), None], ids=repr)
+@in_virtual_time
+async def test_a_step_of_the_release_that_fails_or_hangs_keeps_no_later_one_from_its_turn(
+    error: BaseException | None,
+) -> None:
+    call = await start_answered()
+
+    async def leave() -> None:
+        if error is not None:
+            raise error
+        await asyncio.sleep(3_600)
+
+    leg = call.engine.legs[0]
+    give_back, leg.leave = leg.leave, leave  # type: ignore[method-assign]
+    call.engine.phone_leaves()
+    assert (await asyncio.wait_for(call.task, 30)).reason is Reason.CALLER_HUNG_UP
+    assert call.orchestrator.said[-1] == "end caller_hung_up 7"
+    assert len(call.records.calls) == 1
+    await give_back()
+
+
+@in_virtual_time
+async def test_a_session_that_is_cancelled_releases_everything_first_even_if_cancelled_twice() -> None:
+    call = await start_answered(orchestrator=FakeOrchestrator(fail_end=1))
+    call.task.cancel()
+    await asyncio.sleep(0.1)
+    call.task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call.task
+    assert call.engine.legs[0].left
+    assert call.orchestrator.said[-1] == "end unknown 7"
+    assert len(call.records.calls) == 1
+
+
+@in_virtual_time
+async def test_what_breaks_in_the_engine_s_callback_ends_this_call_and_does_not_reach_the_engine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(conversation: Conversation, frame: CallerFrame) -> None:
+        raise RuntimeError("broken")
+
+    call = await start_answered()
+    monkeypatch.setattr(Conversation, "on_frame", broken)
+    call.engine.legs[0].listener.on_frame(CallerFrame(0.0, silence(0.02)))
+    assert (await asyncio.wait_for(call.task, 30)).reason is Reason.AGENT_FAILED
+    assert call.engine.legs[0].left
+
+
+@in_virtual_time
+async def test_a_refused_caller_that_is_removed_from_the_room_first_still_ends_as_refused() -> None:
+    orchestrator = FakeOrchestrator(refuse_token=True)
+    call = start(orchestrator=orchestrator)
+    await asyncio.sleep(0.5)
+    call.engine.phone_joins(token="forged")
+    call.engine.phone_leaves()
+    assert (await asyncio.wait_for(call.task, 5)).reason is Reason.REFUSED_TOKEN
