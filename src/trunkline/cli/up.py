@@ -34,7 +34,7 @@ class PortChoice(StrEnum):
 def up(
     workers: Annotated[int, typer.Option(min=1, max=16, help="Agent workers.")] = 2,
     host: Annotated[
-        str, typer.Option(help="IP address for webhooks and phone calls; 0.0.0.0 for all of this machine's.")
+        str, typer.Option(help="IPv4 address for webhooks and phone calls; 0.0.0.0 for all of this machine's.")
     ] = "127.0.0.1",
     ports: Annotated[
         PortChoice, typer.Option(help="standard: 8000, 9100, 7880, 5060; free: any, shown in the table.")

@@ -12,7 +12,7 @@ from trunkline.settings import Settings
 from trunkline.stack.ports import Ports
 
 LOOPBACK = "127.0.0.1"
-EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 (compared, not bound)
+EVERYWHERE = "0.0.0.0"  # noqa: S104 (compared, not bound)
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Secrets:
 
 def reachable(host: str) -> str:
     """The address under which others reach what is bound to `host`; for all addresses, that of the default route."""
-    if host not in EVERYWHERE:
+    if host != EVERYWHERE:
         return host
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
         try:
@@ -61,7 +61,7 @@ def reachable(host: str) -> str:
 
 def local(host: str) -> str:
     """The address under which this machine reaches what is bound to `host`."""
-    return LOOPBACK if host in EVERYWHERE else host
+    return LOOPBACK if host == EVERYWHERE else host
 
 
 def shared_env(ports: Ports, known: Secrets, settings: Settings, host: str) -> dict[str, str]:

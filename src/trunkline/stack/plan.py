@@ -38,7 +38,7 @@ class Plan:
     """One stack, ready to be started.
 
     Args:
-        host: IP address that webhooks and phone calls come in at; all else is on loopback.
+        host: IPv4 address that webhooks and phone calls come in at; all else is on loopback.
         run_dir: For rendered configuration and logs.
         env: What trunkline's processes, and tools that talk to the stack, need in their environment.
         processes: In the order of their start.
@@ -90,7 +90,7 @@ def make_plan(
         settings: Secrets and the servers' settings that are set there are used.
         run_dir: A folder of this run's own.
         workers: Agent workers.
-        host: IP address for webhooks, SIP and RTP.
+        host: IPv4 address for webhooks, SIP and RTP.
         log_dir: Default: `run_dir/logs`.
         services: False: only Redis and the LiveKit servers.
         environment: Base for all children; default: this process's.
@@ -182,7 +182,7 @@ def _template_values(ports: Ports, settings: Settings, host: str, env: Mapping[s
         "SIP_PORT": ports.sip,
         "SIP_LISTEN_IP": host,
         "SIP_RTP_PORTS": f"{ports.rtp_from}-{ports.rtp_to}",
-        "SIP_LOCAL_NET": "0.0.0.0/0" if host in EVERYWHERE else f"{host}/32",
+        "SIP_LOCAL_NET": "0.0.0.0/0" if host == EVERYWHERE else f"{host}/32",
         "SIP_PUBLIC_IP": reachable(host),
         "SIP_CODEC_G722": False,
         "SIP_CODEC_PCMU": True,

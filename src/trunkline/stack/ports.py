@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import os
 import random
 import socket
@@ -37,7 +38,7 @@ def free_ports(host: str) -> Ports:
     """Ports that nobody holds now.
 
     Args:
-        host: IP address they are bound to.
+        host: IPv4 address they are bound to.
 
     Raises:
         ConfigError: there are none.
@@ -59,7 +60,7 @@ def standard_ports(host: str) -> Ports:
     """The documented ports; Redis, which only the stack itself uses, gets a free one.
 
     Args:
-        host: IP address they are bound to.
+        host: IPv4 address they are bound to.
 
     Raises:
         ConfigError: one line naming each port that is taken, and its holder.
@@ -77,11 +78,14 @@ def is_free(host: str, port: int) -> bool:
     """Whether the port can be bound, over TCP and UDP.
 
     Raises:
-        ConfigError: the address is not one of this machine's.
+        ConfigError: not an IPv4 address, or not one of this machine's.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError as error:
+        raise ConfigError(f"--host {host} is not an IPv4 address") from error
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        with socket.socket(family, kind) as bound:
+        with socket.socket(socket.AF_INET, kind) as bound:
             if kind == socket.SOCK_STREAM:
                 # As servers do: connections of an earlier stack that linger in TIME_WAIT are no obstacle.
                 bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
