@@ -8,6 +8,7 @@ utterance that interrupts is spoken into the answer to the one before. Instants 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -81,11 +82,13 @@ class Caller:
         line: The call.
         script: What to say; the first utterance interrupts nothing.
         turns: What came of it so far, also after an error.
+        tell: Takes each step, in a few words.
     """
 
     line: Line
     script: list[Utterance]
     turns: list[CallerTurn] = field(default_factory=list)
+    tell: Callable[[str], None] = lambda _step: None
 
     async def run(self) -> None:
         """Speaks the whole script. Raises CallError with what went wrong, in one line."""
@@ -105,15 +108,12 @@ class Caller:
             match await self._next(LONGEST_ANSWER_S, f"the phone did not finish speaking {turn.said!r}"):
                 case PlayStart(id=spoken, at_us=at_us) if spoken == name:
                     turn.speech_start_us = at_us
+                    self.tell(f"{'interrupts' if turn.interrupts else 'says'}: {turn.said}")
                 case PlayEnd(id=spoken, speech_end_us=speech_end_us) if spoken == name:
                     turn.speech_end_us = speech_end_us
-                case HeardStop(at_us=at_us):
-                    if turn.interrupts and turn.silenced_us is None:
-                        turn.silenced_us = at_us
-                case HeardStart(at_us=at_us) if turn.interrupts and turn.silenced_us is not None:
-                    # It spoke again before the caller had finished: a resumed answer is not silenced.
-                    if turn.speech_start_us is not None and at_us > turn.speech_start_us:
-                        turn.silenced_us = None
+                case HeardStart() | HeardStop() as heard if turn.interrupts:
+                    # The last silence counts: a pause between two sentences is none, nor one before it is taken up again.
+                    turn.silenced_us = heard.at_us if isinstance(heard, HeardStop) else None
 
     async def _hear_answer(self, turn: CallerTurn, interrupted_by: Utterance | None) -> None:
         while turn.heard_start_us is None:
@@ -122,8 +122,12 @@ class Caller:
                     turn.silenced_us = at_us
                 case HeardStart(at_us=at_us):
                     turn.heard_start_us = at_us
-        if turn.interrupts and turn.silenced_us is None:
-            raise CallError(f"the agent went on speaking over {turn.said!r}")
+        self.tell("hears the answer")
+        if turn.interrupts:
+            if turn.silenced_us is None:
+                raise CallError(f"the agent went on speaking over {turn.said!r}")
+            # It may have been silent between two sentences just then; then nothing had to be silenced.
+            turn.silenced_us = max(turn.silenced_us, turn.speech_start_us or 0)
         if interrupted_by is not None:
             await asyncio.sleep(INTERRUPT_AFTER_S)
             return

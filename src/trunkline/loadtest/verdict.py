@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trunkline.core.units import us_to_ms
-from trunkline.core.wire import Mark, TurnRecord
+from trunkline.core.wire import Mark, TurnOutcome, TurnRecord
 from trunkline.loadtest.conversation import CallerTurn
 
 MATCH_SLACK_US = 700_000
@@ -48,6 +48,7 @@ class TurnRow:
     Args:
         stages_ms: Time from one mark to the next, by the name of the later mark; they add up to `response_ms`.
         barge_in_ms: Where it interrupts: from its first sound to silence at the caller's ear.
+        outcome: What the agent says became of its answer; empty where it has no record.
     """
 
     call: int
@@ -61,6 +62,7 @@ class TurnRow:
     roundtrip_heard_ms: float | None
     response_heard_ms: float | None
     barge_in_ms: float | None
+    outcome: str
 
     @property
     def was_understood(self) -> bool:
@@ -112,6 +114,7 @@ def _row(call: int, number: int, turn: CallerTurn, record: TurnRecord | None) ->
         roundtrip_heard_ms=_ms(turn.speech_start_us, turn.heard_start_us),
         response_heard_ms=_ms(turn.speech_end_us, turn.heard_start_us),
         barge_in_ms=_ms(turn.speech_start_us, turn.silenced_us) if turn.interrupts else None,
+        outcome=record.outcome if record is not None else "",
     )
 
 
@@ -126,10 +129,9 @@ def judge(results: list[CallResult], rows: list[TurnRow]) -> str:
             return f"{where}: {row.said!r} was not answered"
         if not row.answered:
             return f"{where}: the caller heard something, but the agents' records hold no answer to {row.said!r}"
-    for result in results:
-        for number, turn in enumerate(result.turns, start=1):
-            if turn.interrupts and turn.silenced_us is None:
-                return f"call {result.number}, turn {number}: the interruption did not silence the agent"
+    for before, row in pairwise(rows):
+        if row.barge_in_ms is not None and before.outcome != TurnOutcome.INTERRUPTED:
+            return f"call {row.call}, turn {row.turn}: the interruption did not silence the agent"
     return "" if rows else "no call was made"
 
 

@@ -22,17 +22,22 @@ VOICES = ("en-us", "en-us+m3", "en-us+f2", "en-us+m7", "en-us+f4")
 
 
 async def speak_to_wav(text: str, path: Path, voice: str = VOICES[0]) -> None:
-    """Writes a sentence as WAV: mono, 16-bit, 16000 Hz, peak at -6 dBFS.
+    """Writes a sentence as WAV: mono, 16-bit, 16000 Hz, peak at -6 dBFS. Raises what `speak` raises."""
+    write_wav(path, await speak(text, voice))
+
+
+async def speak(text: str, voice: str = VOICES[0], rate_wpm: int = RATE_WPM) -> Pcm:
+    """Speaks a sentence: int16, mono, 16000 Hz, peak at -6 dBFS.
 
     Raises:
         ConfigError: espeak-ng is not installed.
         UpstreamError: it did not speak.
     """
-    sound = await _espeak(text, voice)
+    sound = await _espeak(text, voice, rate_wpm)
     with wave.open(io.BytesIO(sound)) as source:
         rate_hz = source.getframerate()
         samples = np.frombuffer(source.readframes(source.getnframes()), dtype=np.int16)
-    write_wav(path, _levelled(soxr.resample(samples.astype(np.float32) / 32768, rate_hz, SAMPLE_RATE_HZ)))
+    return _levelled(soxr.resample(samples.astype(np.float32) / 32768, rate_hz, SAMPLE_RATE_HZ))
 
 
 def write_wav(path: Path, samples: Pcm) -> None:
@@ -44,8 +49,8 @@ def write_wav(path: Path, samples: Pcm) -> None:
         target.writeframes(samples.tobytes())
 
 
-async def _espeak(text: str, voice: str) -> bytes:
-    command = ["espeak-ng", "-v", voice, "-s", str(RATE_WPM), "--stdin", "--stdout"]
+async def _espeak(text: str, voice: str, rate_wpm: int) -> bytes:
+    command = ["espeak-ng", "-v", voice, "-s", str(rate_wpm), "--stdin", "--stdout"]
     try:
         process = await asyncio.create_subprocess_exec(
             *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
