@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     """Opens /token, /calls and /workers. Empty: they are closed."""
     orch_rate_limit: str = "60/minute"
     """Calls from one number, and refused requests from one address; more are answered 429."""
-    orch_token_rate_limit: str = "1200/minute"
+    orch_token_rate_limit: str = "1200/minute"  # noqa: S105 (a limit)
     """Tokens for one address; more are answered 429."""
     max_calls: Annotated[int, Field(ge=0)] = 0
     """Upper limit of calls at once over all workers; 0: what the live workers can take."""

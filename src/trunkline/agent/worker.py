@@ -69,7 +69,7 @@ class Worker:
         )
 
     async def run(self) -> None:
-        """Takes calls until told to stop. Raises UpstreamError: LiveKit refuses the key, or local speech can't start."""
+        """Takes calls until told to stop. Raises UpstreamError: LiveKit refuses the key, or no speech."""
         async with providers_warm(self._settings):
             await self._take_calls()
 

@@ -1,7 +1,7 @@
 """Who may come in: the words and times of admission. No I/O, no clock.
 
-Slots are counted inside one Redis script of `orchestrator/registry.py`, so that two callers can't take the last one; here is
-what everybody else needs to know of it.
+Slots are counted inside one Redis script of `orchestrator/registry.py`, so that two callers can't take the last one;
+here is what everybody else needs to know of it.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ class Caller:
                 case PlayEnd(id=spoken, speech_end_us=speech_end_us) if spoken == name:
                     turn.speech_end_us = speech_end_us
                 case HeardStart() | HeardStop() as heard if turn.interrupts:
-                    # The last silence counts: a pause between two sentences is none, nor one before it is taken up again.
+                    # The last silence counts: a pause between two sentences is none.
                     turn.silenced_us = heard.at_us if isinstance(heard, HeardStop) else None
 
     async def _hear_answer(self, turn: CallerTurn, interrupted_by: Utterance | None) -> None:

@@ -1,9 +1,9 @@
 """The `sdk` engine: each call is a participant of LiveKit's Python SDK, with direct capture at 16 kHz.
 
 It serves where no native engine is at hand. Frames go straight to the encoder (`queue_size_ms=0`), so the pace is ours:
-20 ms a tick on the monotonic clock, at most one frame ahead. The SDK's RTP time stands still while it is fed nothing, and
-a receiver takes that for network delay: after a hole of 1.3 s its jitter buffer plays 300 ms late, for good. So the
-encoder is fed silence between answers, and its discontinuous transmission (DTX) keeps that from being sent.
+20 ms a tick on the monotonic clock, at most one frame ahead. The SDK's RTP time stands still while it is fed nothing,
+and a receiver takes that for network delay: after a hole of 1.3 s its jitter buffer plays 300 ms late, for good. So
+the encoder is fed silence between answers, and its discontinuous transmission (DTX) keeps that from being sent.
 """
 
 from __future__ import annotations

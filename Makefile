@@ -1,0 +1,44 @@
+# Both of these work on a fresh clone:
+#   make demo    a whole stack, five phone calls to it, what happened
+#   make test    every check and test, on the real servers
+.DEFAULT_GOAL := help
+.PHONY: help setup servers demo up test check unit go-test format clean
+
+VENV := .venv/bin
+
+help: ## what there is
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what is missing, into .venv and .cache
+	@scripts/setup
+
+servers: setup ## find livekit-server and livekit-sip, or build them once
+	@$(VENV)/python -m trunkline.stack
+
+demo: setup ## five phone calls at once to a stack of their own, turn by turn
+	@$(VENV)/trunkline demo
+
+up: setup ## keep a stack running in the foreground
+	@$(VENV)/trunkline up
+
+check: setup ## format, lint, types, import rules
+	$(VENV)/ruff format --check --quiet src tests scripts
+	$(VENV)/ruff check --quiet src tests scripts
+	$(VENV)/mypy
+	$(VENV)/lint-imports
+
+unit: setup ## the fast tests
+	$(VENV)/pytest -q tests/unit
+
+go-test: ## tests of the Go module
+	cd media-engine && go vet ./... && go test ./...
+
+test: setup servers check go-test ## every check and test; what .ci/run calls
+	TRUNKLINE_REQUIRE_SERVERS=1 $(VENV)/pytest -q
+
+format: setup ## put the code in order
+	$(VENV)/ruff format --quiet src tests scripts
+	$(VENV)/ruff check --fix --quiet src tests scripts
+
+clean: ## remove what was installed, built and recorded here
+	rm -rf .venv .cache .trunkline runs
