@@ -55,7 +55,7 @@ class Spec:
         env: Its whole environment.
         after: Names of those that must be ready before it is started, and that are stopped after it.
         uses: Names of those that are only stopped after it.
-        ready_limit_s: Longest wait for the probe.
+        ready_limit_s: Longest wait for the probe; long, as a busy machine takes ten times the usual 1 to 4 s.
         grace_s: After the first SIGTERM.
         insist_s: After a second SIGTERM, which ends livekit-server's wait for participants; 0: killed after the first.
     """
@@ -66,7 +66,7 @@ class Spec:
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     after: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
-    ready_limit_s: float = 15.0
+    ready_limit_s: float = 60.0
     grace_s: float = 3.0
     insist_s: float = 0.0
 
