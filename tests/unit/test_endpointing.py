@@ -89,8 +89,8 @@ def test_the_end_is_walked_back_where_the_probability_decays_slowly() -> None:
 
 
 def test_speech_that_stands_out_of_nothing_ends_where_the_detector_says() -> None:
-    listener = Listener().hear(1.0, -30.0, 0.02).hear(0.64, -30.0, 0.9).hear(0.6, -30.0, 0.02)
-    assert listener.ends() == [pytest.approx(101.64, abs=WINDOW_S)]
+    listener = Listener().hear(9.0, -30.0, 0.02).hear(0.64, -30.0, 0.9).hear(0.6, -30.0, 0.02)
+    assert listener.ends() == [pytest.approx(109.64, abs=WINDOW_S)]
 
 
 def test_a_sound_in_the_hangover_is_not_part_of_the_speech() -> None:

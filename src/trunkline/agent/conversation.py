@@ -125,7 +125,8 @@ class Conversation:
         self._driver.close()
         reply = self._reply
         try:
-            for effect in self.machine.close(self._clock.time()):
+            # Records first: they must not depend on a leg that may be broken.
+            for effect in sorted(self.machine.close(self._clock.time()), key=lambda each: type(each) is not CloseTurn):
                 self._perform(effect)
         finally:
             if reply is not None:

@@ -133,7 +133,7 @@ class TurnMachine:
         if due is None:
             return []
         if due.reason == "barge_in":
-            return self._decide_barge_in(now)
+            return self._take_back()
         if due.reason in ("final", "stable_partial"):
             return self._answer(now)
         return self._give_up(now)
@@ -242,8 +242,7 @@ class TurnMachine:
 
     def _on_end_paused(self, event: SpeechEnded, now: float) -> list[TurnEffect]:
         self._burst_open = False
-        effects = self._decide_barge_in(now)
-        return effects + (self._on_end(event, now) if self.state is State.LISTENING else [])
+        return self._take_back()
 
     # --- words ---
 
@@ -294,8 +293,7 @@ class TurnMachine:
 
     def _answer(self, now: float) -> list[TurnEffect]:
         turn = self._turn
-        if turn is None:
-            return []
+        assert turn is not None
         words = turn.words()
         if not words:
             self._turn, self._deadline = None, None
@@ -327,8 +325,7 @@ class TurnMachine:
     def _give_up(self, now: float) -> list[TurnEffect]:
         """There will be no (more) answer; speech that had paused it is a turn like any other."""
         turn = self._answering
-        if turn is None:
-            return []
+        assert turn is not None
         self._leave_answer()
         return [CancelReply(turn.number), turn.closed(TurnOutcome.UNANSWERED)]
 
@@ -378,9 +375,8 @@ class TurnMachine:
 
     # --- barge-in ---
 
-    def _decide_barge_in(self, now: float) -> list[TurnEffect]:
-        if self._voiced_s >= self.params.barge_in_voiced_s:
-            return self._barge_in(now)
+    def _take_back(self) -> list[TurnEffect]:
+        """Neither voice nor words confirmed it: the answer goes on."""
         turn = self._answering
         assert turn is not None
         self._dismissed = True
