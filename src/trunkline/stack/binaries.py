@@ -82,7 +82,7 @@ async def find_phone(progress: Progress, environment: Mapping[str, str] | None =
     if found := await find(PHONE, env, progress):
         return found
     module = project_root() / "media-engine"
-    target = cache_dir(env) / f"trunkline-phone-{build.phone_sources_digest(module)}"
+    target = built_phone(env)
     if not target.exists():
         if problem := await build.go_problem():
             raise ConfigError(f"trunkline-phone must be built: {problem}", "install Go from https://go.dev/dl")
@@ -91,6 +91,11 @@ async def find_phone(progress: Progress, environment: Mapping[str, str] | None =
             if outdated != target:
                 outdated.unlink(missing_ok=True)
     return target
+
+
+def built_phone(env: Mapping[str, str]) -> Path:
+    """Where the simulated phone is once it is built from its sources as they are now."""
+    return cache_dir(env) / f"trunkline-phone-{build.phone_sources_digest(project_root() / 'media-engine')}"
 
 
 async def find(wanted: Wanted, env: Mapping[str, str], progress: Progress) -> Path | None:
