@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 from enum import StrEnum
 from pathlib import Path
@@ -101,7 +100,7 @@ class _Status:
         from rich.console import Console
 
         self._console: Console = Console(highlight=False)
-        self._stack: Stack | None = None
+        self._drawing = False
         self._health: dict[str, bool] = {}
         self._said: dict[str, str] = {}
         self._changed = asyncio.Event()
@@ -114,7 +113,7 @@ class _Status:
         from trunkline.stack.process import State
 
         self._changed.set()
-        if self._stack is not None and self._console.is_terminal and state in list(State):
+        if self._drawing and state in list(State):
             return
         if self._said.get(name) != state or int(seconds) % 10 == 0:
             self._said[name] = state
@@ -124,19 +123,20 @@ class _Status:
         """Shows health and restarts for as long as the stack runs."""
         from rich.live import Live
 
-        self._stack = stack
         self.say(_invitation(stack.plan))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch_health(stack))
             tasks.create_task(self._keep_state(stack))
-            with contextlib.ExitStack() as screen:
-                live = None
-                if self._console.is_terminal:
-                    live = screen.enter_context(Live(self._table(stack), console=self._console, auto_refresh=False))
-                while True:
-                    if live is not None:
+            if not self._console.is_terminal:
+                return
+            self._drawing = True
+            try:
+                with Live(self._table(stack), console=self._console, auto_refresh=False) as live:
+                    while True:
                         live.update(self._table(stack), refresh=True)
-                    await asyncio.sleep(1.0)
+                        await asyncio.sleep(1.0)
+            finally:
+                self._drawing = False
 
     async def _watch_health(self, stack: Stack) -> None:
         while True:

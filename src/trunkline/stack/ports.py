@@ -111,8 +111,8 @@ def holder(port: int, proc: Path = Path("/proc")) -> str:
     for process in sorted(entry for entry in proc.iterdir() if entry.name.isdecimal()):
         with contextlib.suppress(OSError):
             if any(os.readlink(link) in wanted for link in (process / "fd").iterdir()):
-                command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-                return f"pid {process.name} ({command[:80]})"
+                command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                return f"pid {process.name} ({' '.join(command.split())[:80]})"
     return "another process"
 
 
