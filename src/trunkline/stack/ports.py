@@ -17,7 +17,7 @@ FREE_FROM, FREE_TO = 20000, 32000
 """Free ports are taken below the range in which the kernel picks ports for outgoing connections (from 32768)."""
 
 RTP_PORTS = 600
-"""One a call; a port rests for 30 s after its call."""
+"""A call takes an even one, and each rests for 30 s after its call: 300 calls, now and in the last 30 s."""
 
 
 @dataclass(frozen=True)
