@@ -1,0 +1,170 @@
+"""A process full of WebRTC callers, run by `load_test.py`; one line of JSON is one message.
+
+In come the job (with the key, which so is in no command line) and, when all processes are ready, the start. Out go what
+happens in the calls, and once a second how late the callers' own clock ticked. The end of its input hangs up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvloop
+
+from trunkline.core.errors import CallError, UpstreamUnavailableError
+from trunkline.loadtest.callers import Message, Order, PlacedCall, Script, run_callers
+from trunkline.loadtest.pacing import Pacing
+from trunkline.loadtest.phone import CallRefusedError
+from trunkline.loadtest.webrtc_line import WebRtcLine
+from trunkline.logs import configure_logs
+from trunkline.settings import load_settings
+
+TOKEN_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 120.0
+MAX_LINE_BYTES = 1_048_576
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one process does."""
+
+    orchestrator_url: str
+    api_key: str = field(repr=False)
+    script: Script
+    orders: list[Order]
+
+    def encode(self) -> bytes:
+        """As one line."""
+        orders = [[order.number, order.at_s, str(order.wav)] for order in self.orders]
+        script = [self.script.phrase, self.script.burst_s, self.script.turns]
+        return json.dumps([self.orchestrator_url, self.api_key, script, orders]).encode() + b"\n"
+
+    @classmethod
+    def decode(cls, line: bytes) -> Job:
+        """From one line."""
+        url, api_key, script, orders = json.loads(line)
+        return cls(url, api_key, Script(*script), [Order(number, at_s, Path(wav)) for number, at_s, wav in orders])
+
+
+class TokenDoor:
+    """Calls that come in over WebRTC: a token from the orchestrator, then a room.
+
+    Args:
+        pacing: Is told of every tick of every caller.
+    """
+
+    def __init__(self, job: Job, http: httpx.AsyncClient, pacing: Pacing) -> None:
+        self._url = job.orchestrator_url.rstrip("/") + "/token"
+        self._headers = {"Authorization": f"Bearer {job.api_key}"}
+        self._http = http
+        self._pacing = pacing
+
+    async def place(self, call: PlacedCall) -> WebRtcLine:
+        """See `Door.place`."""
+        grant = await self._grant()
+        call.call = grant["call"]
+        line = WebRtcLine(self._pacing)
+        try:
+            await line.join(grant["url"], grant["token"])
+            call.answered_us = await line.answered()
+        except BaseException:
+            await line.hang_up()
+            raise
+        return line
+
+    async def _grant(self) -> dict[str, Any]:
+        try:
+            async with asyncio.timeout(TOKEN_TIMEOUT_S):
+                answer = await self._http.post(self._url, json={"role": "caller"}, headers=self._headers)
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise UpstreamUnavailableError("orchestrator", f"no token: {str(error) or type(error).__name__}") from error
+        try:
+            body: dict[str, Any] = answer.json()
+            if answer.status_code >= 400:
+                raise CallRefusedError(f"{answer.status_code} {body.get('detail', '')}", answer.status_code)
+            return {name: str(body[name]) for name in ("call", "url", "token")}
+        except (ValueError, KeyError, AttributeError) as error:
+            raise CallError(f"/token answered {answer.status_code} with something else than a token") from error
+
+
+async def _run(pacing: Pacing) -> None:
+    async with _lines_in() as lines:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            job = Job.decode(await lines.readline())
+        tell({"ev": "ready"})
+        async with asyncio.timeout(START_TIMEOUT_S):
+            line = await lines.readline()
+        if not line:
+            return
+        limits = httpx.Limits(max_connections=50)
+        async with httpx.AsyncClient(limits=limits, timeout=TOKEN_TIMEOUT_S, trust_env=False) as http:
+            calling = asyncio.create_task(
+                run_callers(job.orders, json.loads(line)["zero_s"], TokenDoor(job, http, pacing), job.script, tell)
+            )
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, calling.cancel)
+            others = [asyncio.create_task(_stop_at_end(lines, calling)), asyncio.create_task(_tell_pace(pacing))]
+            try:
+                await asyncio.wait([calling])
+            finally:
+                for other in others:
+                    other.cancel()
+            if not calling.cancelled():
+                calling.result()
+
+
+@asynccontextmanager
+async def _lines_in() -> AsyncIterator[asyncio.StreamReader]:
+    reader = asyncio.StreamReader(limit=MAX_LINE_BYTES)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer
+    )
+    try:
+        yield reader
+    finally:
+        transport.close()
+
+
+async def _stop_at_end(lines: asyncio.StreamReader, calling: asyncio.Task[None]) -> None:
+    while await lines.readline():
+        pass
+    calling.cancel()
+
+
+async def _tell_pace(pacing: Pacing) -> None:
+    while True:
+        await asyncio.sleep(1.0)
+        tell_pace(pacing, int(time.monotonic()))
+
+
+def tell_pace(pacing: Pacing, before: int) -> None:
+    """Tells of the seconds that are over."""
+    for second, counts in pacing.take_before(before).items():
+        tell({"ev": "pace", "second": second, "late_ms": dict(counts)})
+
+
+def tell(message: Message) -> None:
+    """Writes one message; its reader is always listening, else this process has no work left."""
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Calls until all calls are over, or the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    configure_logs(load_settings(log_level="WARNING", log_format="text"), "callers")
+    pacing = Pacing()
+    uvloop.run(_run(pacing))
+    tell_pace(pacing, sys.maxsize)
+
+
+if __name__ == "__main__":
+    main()

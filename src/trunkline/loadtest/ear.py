@@ -1,0 +1,75 @@
+"""Finds the sounds in what a caller hears; the same rule as the simulated phone's (`media-engine/internal/pcm/ear.go`).
+
+A sound starts with a block of 10 ms over the noise gate after 200 ms of quiet, and has stopped when it has been quiet
+for 200 ms. Also cuts speech to its sound and repeats it, so that what a caller says begins and ends with sound.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trunkline.core.units import SAMPLE_RATE_HZ, Pcm, level_dbfs, s_to_samples, samples_to_s
+from trunkline.loadtest.phone import HeardStart, HeardStop
+
+GATE_DBFS = -45.0
+QUIET_US = 200_000
+BLOCK_SAMPLES = SAMPLE_RATE_HZ // 100
+BLOCK_US = 10_000
+GAP_S = 0.08
+"""Between repetitions of a phrase: far less than the silence that ends a turn."""
+
+
+class Ear:
+    """What one caller hears."""
+
+    def __init__(self) -> None:
+        self._sounding = False
+        self._sound_end_us = -QUIET_US
+
+    def listen(self, samples: Pcm, ended_us: int) -> list[HeardStart | HeardStop]:
+        """Takes the next piece of what is heard.
+
+        Args:
+            samples: int16, whole blocks of 160 samples, mono, 16000 Hz.
+            ended_us: Instant of its last sample; never less than before.
+
+        Returns:
+            What was found in it, in order.
+        """
+        found: list[HeardStart | HeardStop] = []
+        blocks = samples.size // BLOCK_SAMPLES
+        for number in range(blocks):
+            level = level_dbfs(samples[number * BLOCK_SAMPLES : (number + 1) * BLOCK_SAMPLES])
+            end_us = ended_us - (blocks - 1 - number) * BLOCK_US
+            if level > GATE_DBFS:
+                if not self._sounding:
+                    self._sounding = True
+                    found.append(HeardStart(end_us - BLOCK_US, level))
+                self._sound_end_us = end_us
+            elif self._sounding and end_us - self._sound_end_us >= QUIET_US:
+                self._sounding = False
+                found.append(HeardStop(self._sound_end_us))
+        return found
+
+
+def sound_only(samples: Pcm) -> Pcm:
+    """Speech from its first to its last block of sound; nothing where it has none."""
+    blocks = samples.size // BLOCK_SAMPLES
+    loud = [
+        number
+        for number in range(blocks)
+        if level_dbfs(samples[number * BLOCK_SAMPLES : (number + 1) * BLOCK_SAMPLES]) > GATE_DBFS
+    ]
+    return samples[loud[0] * BLOCK_SAMPLES : (loud[-1] + 1) * BLOCK_SAMPLES] if loud else samples[:0]
+
+
+def burst(phrase: Pcm, most_s: float) -> Pcm:
+    """A phrase over and over for up to `most_s` seconds: as often as it fits in whole, but at least once.
+
+    Args:
+        phrase: int16, mono, 16000 Hz; begins and ends with sound.
+    """
+    gap = np.zeros(s_to_samples(GAP_S), dtype=np.int16)
+    length_s = samples_to_s(phrase.size)
+    times = max(1, int((most_s + GAP_S) / (length_s + GAP_S))) if phrase.size else 1
+    return np.concatenate([phrase, *([gap, phrase] * (times - 1))])
