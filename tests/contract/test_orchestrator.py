@@ -56,6 +56,19 @@ class RecordedLiveKit:
 
     asked: list[str] = field(default_factory=list)
     fails: bool = False
+    strays: dict[str, list[str]] = field(default_factory=dict)
+
+    async def rooms(self) -> list[str]:
+        return list(self.strays)
+
+    async def has_track(self, room: str, identity: str) -> bool:
+        return True
+
+    async def our_phones_in(self, room: str) -> list[str]:
+        return self.strays[room]
+
+    def is_our_phone(self, participant: Any) -> bool:
+        return bool(participant.attributes.get("sip.trunkID") == "ours")
 
     async def _take(self, what: str) -> None:
         if self.fails:
@@ -411,12 +424,27 @@ def signed_event(event: dict[str, Any]) -> tuple[bytes, dict[str, str]]:
     return body, {"Authorization": token}
 
 
+def joined(room: str, trunk: str, leg: str = "SCL_1") -> dict[str, Any]:
+    attributes = {"sip.trunkID": trunk, "sip.callID": leg}
+    participant = {"identity": "p", "kind": "SIP", "attributes": attributes}
+    return {"event": "participant_joined", "room": {"name": room}, "participant": participant}
+
+
 @pytest.mark.parametrize("room", ["room-CAinvented", "my-own-room", "room-", "room-../../x"])
 async def test_a_phone_in_a_room_of_its_own_invention_is_put_out(orch: Orch, room: str) -> None:
-    event = {"event": "participant_joined", "room": {"name": room}, "participant": {"identity": "p", "kind": "SIP"}}
-    body, headers = signed_event(event)
+    body, headers = signed_event(joined(room, "ours"))
     assert (await orch.http.post("/livekit/webhook", content=body, headers=headers)).status_code == 200
-    assert orch.livekit.asked == [f"remove p from {room}", f"delete {room}"]
+    assert orch.livekit.asked == [f"remove p from {room}"]
+
+
+async def test_what_the_webhook_missed_the_sweep_finds(orch: Orch) -> None:
+    await orch.beat()
+    call = new_call_sid()
+    await orch.twilio.incoming_call(call, "+1555", "+1556")
+    orch.livekit.asked.clear()
+    orch.livekit.strays = {f"room-{call}": ["caller"], "room-CAgone": ["p"], "elsewhere": []}
+    await Watchdog(orch.context.registry, orch.context.calls, orch.livekit).sweep()  # type: ignore[arg-type]
+    assert orch.livekit.asked == ["remove p from room-CAgone"]
 
 
 async def test_a_phone_in_a_known_room_and_others_are_left_alone(orch: Orch) -> None:
@@ -424,11 +452,21 @@ async def test_a_phone_in_a_known_room_and_others_are_left_alone(orch: Orch) -> 
     call = new_call_sid()
     await orch.twilio.incoming_call(call, "+1555", "+1556")
     orch.livekit.asked.clear()
-    for room, kind in ((f"room-{call}", "SIP"), ("elsewhere", "STANDARD")):
-        event = {"event": "participant_joined", "room": {"name": room}, "participant": {"identity": "p", "kind": kind}}
-        body, headers = signed_event(event)
+    for room, trunk in ((f"room-{call}", "ours"), ("elsewhere", "another application's"), ("elsewhere", "")):
+        body, headers = signed_event(joined(room, trunk))
         assert (await orch.http.post("/livekit/webhook", content=body, headers=headers)).status_code == 200
     assert orch.livekit.asked == []
+
+
+async def test_a_second_phone_in_a_calls_room_is_put_out_and_the_first_may_come_back(orch: Orch) -> None:
+    await orch.beat()
+    call = new_call_sid()
+    await orch.twilio.incoming_call(call, "+1555", "+1556")
+    orch.livekit.asked.clear()
+    for leg in ("SCL_1", "SCL_1", "SCL_2"):
+        body, headers = signed_event(joined(f"room-{call}", "ours", leg))
+        assert (await orch.http.post("/livekit/webhook", content=body, headers=headers)).status_code == 200
+    assert orch.livekit.asked == [f"remove p from room-{call}"]
 
 
 async def test_an_unsigned_event_of_livekit_is_refused(orch: Orch) -> None:
@@ -442,7 +480,7 @@ async def test_an_orphan_is_dispatched_again_and_then_given_up(orch: Orch, redis
     await orch.beat()
     call = new_call_sid()
     await orch.twilio.incoming_call(call, "+1555", "+1556")
-    watchdog = Watchdog(orch.context.registry, orch.context.calls)
+    watchdog = Watchdog(orch.context.registry, orch.context.calls, orch.livekit)  # type: ignore[arg-type]
     async with Redis.from_url(redis_url, decode_responses=True) as redis:
 
         async def let_time_pass(ms: int) -> None:

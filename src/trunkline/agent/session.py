@@ -215,6 +215,8 @@ class Session:
                 self._conversation.begin(self._leg)
                 self._start(self._tell_answered())
             case EndCall(termination):
+                if self._leg is not None:
+                    self._leg.hide()
                 if not self._ended.done():
                     self._ended.set_result(termination)
 

@@ -153,12 +153,19 @@ class MediaListener(Protocol):
 class MediaLeg(Protocol):
     """The agent's participant in one call."""
 
-    async def publish(self) -> None:
-        """Publishes the agent's track, which answers the phone. Raises MediaError."""
-        ...
-
     async def listen_to(self, identity: str) -> None:
         """Subscribes to this participant's audio, now or when it is published."""
+        ...
+
+    async def publish(self) -> None:
+        """Publishes the agent's track, which answers the phone; only the one we listen to may hear it.
+
+        Raises MediaError.
+        """
+        ...
+
+    def hide(self) -> None:
+        """Nobody may hear us any more, from now on: who comes into the room later finds no agent that answers."""
         ...
 
     def play(self, utterance: int, samples: Pcm) -> None:

@@ -109,13 +109,16 @@ class SdkLeg:
             self._on_joined(participant)
 
     async def publish(self) -> None:
-        """Publishes the agent's track and starts the pacer."""
+        """Publishes the agent's track for the participant that it listens to, and starts the pacer."""
+        self._let_hear("")
         self._source = rtc.AudioSource(SAMPLE_RATE_HZ, 1, queue_size_ms=0)
         track = rtc.LocalAudioTrack.create_audio_track("agent", self._source)
         options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=True, red=False)
         try:
             async with asyncio.timeout(PUBLISH_TIMEOUT_S):
                 await self._room.local_participant.publish_track(track, options)
+            # Only now: a permission given before does not cover this track.
+            self._let_hear(self._listening_to)
         except (rtc.participant.PublishTrackError, TimeoutError) as error:
             raise MediaError(f"can't publish: {error or 'no answer within 5 s'}") from error
         self._spawn(self._pace(self._source))
@@ -150,6 +153,11 @@ class SdkLeg:
                 raise MediaError(f"{digit!r} is no DTMF key")
             await self._room.local_participant.publish_dtmf(code=codes[digit], digit=digit)
 
+    def hide(self) -> None:
+        """Takes the caller's permission to hear us."""
+        if not self._left and self._source is not None:
+            self._let_hear("")
+
     async def leave(self) -> None:
         """Leaves the room; no event follows."""
         if self._left:
@@ -166,6 +174,13 @@ class SdkLeg:
         except TimeoutError:
             log.warning("leave_timed_out", room=self._room.name)
         self._on_left(self)
+
+    def _let_hear(self, identity: str) -> None:
+        """Nobody but this participant may subscribe to us; empty: nobody at all."""
+        allowed = [rtc.ParticipantTrackPermission(participant_identity=identity, allow_all=True)] if identity else []
+        self._room.local_participant.set_track_subscription_permissions(
+            allow_all_participants=False, participant_permissions=allowed
+        )
 
     async def _pace(self, source: rtc.AudioSource) -> None:
         """Feeds the encoder one frame each 20 ms: what waits to be played, else silence."""

@@ -53,7 +53,7 @@ def create_app(context: Context) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         work = [
             asyncio.create_task(_keep_trunk(context), name="trunk"),
-            asyncio.create_task(Watchdog(context.registry, context.calls).run(), name="watchdog"),
+            asyncio.create_task(Watchdog(context.registry, context.calls, context.livekit).run(), name="watchdog"),
         ]
         try:
             yield

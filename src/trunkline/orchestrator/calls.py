@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import structlog
 
 from trunkline.core import wire
-from trunkline.core.errors import UpstreamError, UpstreamRejectedError
+from trunkline.core.errors import Reason, UpstreamError, UpstreamRejectedError
 from trunkline.orchestrator.livekit_admin import LiveKitAdmin
 from trunkline.orchestrator.registry import Registry, RegistryRefusalError
 
 log = structlog.get_logger()
+
+PUBLISH_TIMEOUT_S = 0.8
+PUBLISH_TRIES = 16
 
 
 class Calls:
@@ -67,9 +72,30 @@ class Calls:
     async def turn_away(self, room: str, identity: str) -> None:
         """Puts a caller out who was not let in, while it rings."""
         try:
+            await self._let_publish(room, identity)
             await self._livekit.remove_participant(room, identity)
         except UpstreamError as error:
             log.error("participant_not_removed", room=room, error=str(error))
+
+    async def refuse_unknown_room(self, room: str, identity: str) -> None:
+        """Puts a phone call out that dialled a room of its own invention."""
+        log.warning("caller_refused", room=room[:80], reason=Reason.REFUSED_UNKNOWN_ROOM)
+        await self.turn_away(room, identity)
+
+    async def refuse_second_phone(self, room: str, identity: str) -> None:
+        """Puts a phone call out that came into the room of another one."""
+        log.warning("caller_refused", room=room, reason="refused_second_phone")
+        await self.turn_away(room, identity)
+
+    async def _let_publish(self, room: str, identity: str) -> None:
+        """Waits until a phone has published its track.
+
+        livekit-sip that is put out before goes on waiting for that, for 10 s, and the caller would hear it ring.
+        """
+        for _ in range(PUBLISH_TRIES):
+            if await self._livekit.has_track(room, identity):
+                return
+            await asyncio.sleep(PUBLISH_TIMEOUT_S / PUBLISH_TRIES)
 
     async def dispatch_again(self, call: str) -> None:
         """Has LiveKit offer the call once more; makes the room anew where it is gone."""

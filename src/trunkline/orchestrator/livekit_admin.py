@@ -11,6 +11,7 @@ from typing import TypeVar
 import aiohttp
 import structlog
 from livekit import api
+from livekit.protocol import models
 
 from trunkline.core import wire
 from trunkline.core.errors import ConfigError, UpstreamRejectedError, UpstreamTimeoutError, UpstreamUnavailableError
@@ -21,6 +22,9 @@ log = structlog.get_logger()
 REQUEST_TIMEOUT_S = 3.0
 NAME = "trunkline"
 """Of the trunk and of the dispatch rule: ours are known by it."""
+
+TRUNK_ATTRIBUTE = "sip.trunkID"
+"""Participant attribute under which livekit-sip tells the trunk a phone call came by."""
 
 DEPARTURE_TIMEOUT_S = 20
 """How long a room outlives its last participant: a worker that takes over may find it."""
@@ -45,6 +49,7 @@ class LiveKitAdmin:
             # Retries at other regions are for LiveKit's cloud.
             failover=False,
         )
+        self.trunk_id = ""
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -62,6 +67,9 @@ class LiveKitAdmin:
                     name=wire.room_of(call),
                     empty_timeout=round(self._settings.call_token_ttl_s),
                     departure_timeout=DEPARTURE_TIMEOUT_S,
+                    # One caller; LiveKit does not count agents. A second phone would be answered by the first one's
+                    # track, and hear it.
+                    max_participants=1,
                     agents=[api.RoomAgentDispatch(agent_name=self._settings.agent_name, metadata=_metadata(call))],
                 )
             )
@@ -87,6 +95,35 @@ class LiveKitAdmin:
             self._api.room.remove_participant(api.RoomParticipantIdentity(room=room, identity=identity))
         )
 
+    def is_our_phone(self, participant: models.ParticipantInfo) -> bool:
+        """True for a phone call that came in by our trunk; a LiveKit may serve others beside us."""
+        if participant.kind != models.ParticipantInfo.Kind.SIP or not self.trunk_id:
+            return False
+        return participant.attributes.get(TRUNK_ATTRIBUTE) == self.trunk_id
+
+    async def rooms(self) -> list[str]:
+        """All rooms that somebody is in."""
+        found = await self._ask(self._api.room.list_rooms(api.ListRoomsRequest()))
+        return [room.name for room in found.rooms if room.num_participants]
+
+    async def our_phones_in(self, room: str) -> list[str]:
+        """Identities of the phone calls in a room that came in by our trunk."""
+        try:
+            found = await self._ask(self._api.room.list_participants(api.ListParticipantsRequest(room=room)))
+        except UpstreamRejectedError:
+            return []
+        return [participant.identity for participant in found.participants if self.is_our_phone(participant)]
+
+    async def has_track(self, room: str, identity: str) -> bool:
+        """True where the participant has published a track, and where there is no such participant to wait for."""
+        try:
+            found = await self._ask(
+                self._api.room.get_participant(api.RoomParticipantIdentity(room=room, identity=identity))
+            )
+        except UpstreamRejectedError:
+            return True
+        return bool(found.tracks)
+
     async def ensure_trunk(self) -> None:
         """Makes the inbound trunk and its rule as the settings say; may be run any number of times.
 
@@ -103,6 +140,7 @@ class LiveKitAdmin:
             created = await self._ask(self._api.sip.create_inbound_trunk(api.CreateSIPInboundTrunkRequest(trunk=trunk)))
             trunk_id = created.sip_trunk_id
         await self._ensure_rule(trunk_id)
+        self.trunk_id = trunk_id
         log.info("trunk_ready", trunk=trunk_id, made=not ours)
 
     async def _ensure_rule(self, trunk_id: str) -> None:

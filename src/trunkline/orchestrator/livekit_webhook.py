@@ -1,7 +1,8 @@
 """LiveKit's webhook: who came into a room, and which room is gone.
 
 A caller who knows the trunk's password and dials a room of its own invention is in a room that the registry does not
-know. No agent goes there, so nobody else would ever end that call: we do, while it rings.
+know. No agent goes there, so nobody else would ever end that call: we do, while it rings. What the webhook misses, the
+watchdog's sweep finds.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from trunkline.orchestrator.context import Context, Parts, RefusedError
 log = structlog.get_logger()
 
 MAX_BODY_BYTES = 1_048_576
+LEG_ATTRIBUTE = "sip.callID"
+"""Participant attribute with livekit-sip's own id of a phone call."""
 
 router = APIRouter(prefix="/livekit")
 
@@ -28,18 +31,17 @@ router = APIRouter(prefix="/livekit")
 async def webhook(request: Request, parts: Parts) -> dict[str, Any]:
     """Takes one signed event."""
     event = await _verified(request, parts)
-    if event.event == "participant_joined" and event.participant.kind == models.ParticipantInfo.Kind.SIP:
-        await _check_room(parts, event.room.name, event.participant.identity)
+    if event.event == "participant_joined" and parts.livekit.is_our_phone(event.participant):
+        await _check_phone(parts, event.room.name, event.participant)
     return {}
 
 
-async def _check_room(parts: Context, room: str, identity: str) -> None:
+async def _check_phone(parts: Context, room: str, phone: models.ParticipantInfo) -> None:
     call = wire.call_of(room)
-    if call is not None and is_call_id(call) and await parts.registry.knows(call) is not None:
-        return
-    log.warning("caller_refused", room=room[:80], reason="refused_unknown_room")
-    await parts.calls.turn_away(room, identity)
-    await parts.calls.close_room_of(room)
+    if call is None or not is_call_id(call) or await parts.registry.knows(call) is None:
+        await parts.calls.refuse_unknown_room(room, phone.identity)
+    elif not await parts.registry.is_its_leg(call, phone.attributes.get(LEG_ATTRIBUTE, "")):
+        await parts.calls.refuse_second_phone(room, phone.identity)
 
 
 async def _verified(request: Request, parts: Context) -> api.WebhookEvent:

@@ -31,7 +31,7 @@ REDIS_TIMEOUT_S = 1.0
 WORKER_FORGOTTEN_S = 60.0
 """A worker that gave no sign for so long is listed no more."""
 
-SCRIPTS = ("reserve", "lease", "heartbeat", "admit", "answered", "release", "claim", "list")
+SCRIPTS = ("reserve", "lease", "heartbeat", "admit", "answered", "release", "claim", "leg", "list")
 
 
 class RegistryRefusalError(Exception):
@@ -223,6 +223,16 @@ class Registry:
         except (RedisError, OSError) as error:
             raise _unavailable(error) from error
         return _call_entry(call, {str(k): str(v) for k, v in fields.items()}) if fields else None
+
+    async def is_its_leg(self, call: str, leg: str) -> bool:
+        """True where this is the call's own phone: the first one that came. Others may know its room, and are not.
+
+        Args:
+            call: Its id.
+            leg: livekit-sip's id of the phone call.
+        """
+        word, first = await self._run("leg", call, leg)
+        return bool(word == "unknown_call" or first == leg)
 
     async def snapshot(self) -> Snapshot:
         """Everything at one instant."""

@@ -31,6 +31,7 @@ class FakeLeg:
     def __init__(self, listener: MediaListener) -> None:
         self.listener = listener
         self.published = False
+        self.hidden = False
         self.left = False
         self.listening_to = ""
         self.sent: list[Pcm] = []
@@ -67,6 +68,9 @@ class FakeLeg:
 
     async def send_dtmf(self, digits: str) -> None:
         self.dtmf += digits
+
+    def hide(self) -> None:
+        self.hidden = True
 
     async def leave(self) -> None:
         self.left = True
