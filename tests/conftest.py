@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from trunkline.agent.pipeline.phrases import load_phrases
+
 
 def need(program: str) -> str:
     """The program's path; without it the test is skipped, or fails where servers are required."""
@@ -51,3 +53,9 @@ def _wait_until_open(port: int) -> None:
         except OSError:
             time.sleep(0.02)
     raise RuntimeError("Redis did not start")
+
+
+@pytest.fixture(scope="session")
+def sentences() -> list[str]:
+    """What the local recognizer understands."""
+    return list(load_phrases().sentences)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.system.conftest import World
+from tests.world import World
 from trunkline.cli.placing import Order, fetch_records, place_call
 from trunkline.core.wire import Mark, TurnOutcome
 from trunkline.emulators.twilio import new_call_sid
