@@ -102,5 +102,4 @@ async def open_world(folder: Path, workers: int, **changes: Any) -> AsyncIterato
     program = await phone_program()
     async with Stack(plan) as stack, Phone(program, HOST) as phone, httpx.AsyncClient(timeout=10) as http:
         exchange = Exchange.of(plan.env)
-        twilio = TwilioEmulator(exchange.orchestrator_url, exchange.auth_token, http)
-        yield World(stack, plan, phone, http, exchange, twilio, folder)
+        yield World(stack, plan, phone, http, exchange, exchange.twilio(http), folder)

@@ -34,18 +34,29 @@ class Exchange:
 
     Args:
         orchestrator_url: Gets the webhooks.
+        public_url: Is signed in them.
         auth_token: Signs them.
         metrics_url: Has the records.
     """
 
     orchestrator_url: str
+    public_url: str
     auth_token: str = field(repr=False)
     metrics_url: str
 
     @classmethod
     def of(cls, env: Mapping[str, str]) -> Exchange:
         """The exchange of a stack whose environment this is."""
-        return cls(env["ORCH_URL"], env["TWILIO_AUTH_TOKEN"], env["METRICS_ENDPOINT"].removesuffix("/ingest"))
+        return cls(
+            env["ORCH_URL"],
+            env["ORCH_PUBLIC_URL"],
+            env["TWILIO_AUTH_TOKEN"],
+            env["METRICS_ENDPOINT"].removesuffix("/ingest"),
+        )
+
+    def twilio(self, http: httpx.AsyncClient) -> TwilioEmulator:
+        """Who announces calls to it."""
+        return TwilioEmulator(self.orchestrator_url, self.auth_token, http, self.public_url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +83,7 @@ class Order:
 
 async def place_call(exchange: Exchange, phone: Phone, http: httpx.AsyncClient, order: Order) -> CallResult:
     """Places a call, speaks its script, hangs up. What goes wrong is in the result's `problem`, never raised."""
-    twilio = TwilioEmulator(exchange.orchestrator_url, exchange.auth_token, http)
+    twilio = exchange.twilio(http)
     result = CallResult(new_call_sid(), order.number, recording=order.recording)
     status = "failed"
     try:

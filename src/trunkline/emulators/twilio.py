@@ -67,15 +67,17 @@ class TwilioEmulator:
     """One Twilio account with one number.
 
     Args:
-        webhook_url: The orchestrator's public address, without a path.
+        webhook_url: Where the orchestrator is posted to, without a path.
         auth_token: The account's; signs every request.
         http: Carries the requests.
+        public_url: The address that is signed; empty: `webhook_url`.
         account_sid: Made up.
     """
 
     webhook_url: str
     auth_token: str = field(repr=False)
     http: httpx.AsyncClient
+    public_url: str = ""
     account_sid: str = "AC" + "0" * 32
 
     async def incoming_call(self, call_sid: str, caller: str, called: str) -> Instruction:
@@ -110,7 +112,8 @@ class TwilioEmulator:
     async def post(self, path: str, form: dict[str, str]) -> str:
         """Posts a signed form; returns the body of the answer. Raises UpstreamError."""
         url = f"{self.webhook_url.rstrip('/')}{path}"
-        signature = RequestValidator(self.auth_token).compute_signature(url, form)
+        signed = f"{(self.public_url or self.webhook_url).rstrip('/')}{path}"
+        signature = RequestValidator(self.auth_token).compute_signature(signed, form)
         try:
             response = await self.http.post(
                 url, data=form, headers={"X-Twilio-Signature": signature}, timeout=WEBHOOK_TIMEOUT_S

@@ -76,6 +76,8 @@ def shared_env(ports: Ports, known: Secrets, settings: Settings, host: str) -> d
         "REDIS_URL": f"redis://{LOOPBACK}:{ports.redis}/0",
         "ORCH_LISTEN": f"{host}:{ports.orchestrator}",
         "ORCH_URL": f"http://{local(host)}:{ports.orchestrator}",
+        # Where there is none, one in .env must not come through: simulated calls sign this address.
+        "ORCH_PUBLIC_URL": settings.orch_public_url or f"http://{local(host)}:{ports.orchestrator}",
         "ORCH_API_KEY": known.orch_api_key,
         "TWILIO_AUTH_TOKEN": known.twilio_auth_token,
         "TWILIO_SIP_INGRESS_HOST": ingress,
