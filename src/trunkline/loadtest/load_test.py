@@ -84,8 +84,9 @@ async def run_load_test(
         interrupted = "stopped by a signal"
     calls = [ledger.calls[number] for number in sorted(ledger.calls)]
     for call in calls:
-        if call.outcome is Outcome.PLACED:
-            call.outcome, call.problem = Outcome.LOST, "its callers' process ended"
+        if call.outcome is Outcome.PLACED or (call.outcome is Outcome.INTERRUPTED and not interrupted):
+            # LiveKit's SDK sends its own process SIGTERM when it panics.
+            call.outcome, call.problem = Outcome.LOST, f"its callers' process ended; see {folder}/callers-*.log"
     result = LoadResult(asdict(options), speech, calls, ledger.pacing, interrupted=interrupted)
     if heard.lost:
         result.note = f"{heard.lost} turns did not reach the collector"

@@ -83,7 +83,7 @@ class Target:
 
         Raises:
             ConfigError: the key is not the orchestrator's.
-            UpstreamUnavailableError: the orchestrator does not answer.
+            UpstreamUnavailableError: the orchestrator does not answer, or has no worker.
         """
         url = f"{self.orchestrator_url.rstrip('/')}/workers"
         try:
@@ -91,10 +91,13 @@ class Target:
                 answer = await http.get(url, headers={"Authorization": f"Bearer {self.api_key}"})
             if answer.status_code == 401:
                 raise ConfigError("the orchestrator refuses ORCH_API_KEY", "use the key of the stack that you call")
-            workers = answer.json()["workers"]
-            return sum(worker["soft_capacity"] - worker["calls"] for worker in workers if worker["alive"])
+            alive = [worker for worker in answer.json()["workers"] if worker["alive"]]
+            room: int = sum(worker["soft_capacity"] - worker["calls"] for worker in alive)
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             raise UpstreamUnavailableError("orchestrator", f"no answer from {url}; is it running?") from error
+        if not alive:
+            raise UpstreamUnavailableError("orchestrator", "no agent worker is alive")
+        return room
 
 
 def speech_label(settings: Settings) -> str:

@@ -44,6 +44,7 @@ class WebRtcLine:
     def __init__(self, pacing: Pacing) -> None:
         self._pacing = pacing
         self._room = rtc.Room()
+        self._connecting: asyncio.Future[None] | None = None
         self._source: rtc.AudioSource | None = None
         self._ear = Ear()
         self._events: asyncio.Queue[PhoneEvent] = asyncio.Queue(MAX_EVENTS_WAITING)
@@ -62,9 +63,11 @@ class WebRtcLine:
         self._source = rtc.AudioSource(SAMPLE_RATE_HZ, 1, queue_size_ms=0)
         track = rtc.LocalAudioTrack.create_audio_track("caller", self._source)
         options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE, dtx=True, red=False)
+        self._connecting = asyncio.ensure_future(self._room.connect(url, token, rtc.RoomOptions(auto_subscribe=True)))
         try:
             async with asyncio.timeout(JOIN_TIMEOUT_S):
-                await self._room.connect(url, token, rtc.RoomOptions(auto_subscribe=True, dynacast=False))
+                # A cancelled connect that succeeds later makes the SDK end the whole process, so it is left alone.
+                await asyncio.shield(self._connecting)
                 await self._room.local_participant.publish_track(track, options)
         except TimeoutError as error:
             raise MediaError(f"not in the room within {JOIN_TIMEOUT_S:.0f} s") from error
@@ -91,12 +94,14 @@ class WebRtcLine:
         return await self._events.get()
 
     async def hang_up(self) -> CallEnded:
-        """Leaves the room, within 4 s."""
+        """Leaves the room, within 8 s."""
         if not self._left:
             self._left = True
             for task in list(self._tasks):
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            if self._connecting is not None and not self._connecting.done():
+                await asyncio.wait([self._connecting], timeout=LEAVE_TIMEOUT_S)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._room.disconnect(), LEAVE_TIMEOUT_S)
             if self._source is not None:
