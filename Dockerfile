@@ -16,11 +16,12 @@ RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o /usr/local/bin/trunklin
 FROM ${PYTHON_IMAGE} AS packages
 COPY requirements/runtime.txt /build/
 # Installed into a folder of its own: pip itself, which nobody needs afterwards, stays behind. Compiled here, because
-# the image is read-only where it runs.
+# the image is read-only where it runs. Wheels only: nothing is compiled, and no package's code runs here, but docopt's
+# (one file), which has no wheel.
 RUN python -m venv /opt/pip \
     && python -m venv --without-pip /opt/venv \
     && /opt/pip/bin/pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-version-check \
-        --only-binary :all: --require-hashes --requirement /build/runtime.txt
+        --only-binary :all: --no-binary docopt --require-hashes --requirement /build/runtime.txt
 COPY src /app/src
 RUN /opt/venv/bin/python -m compileall -q /app/src
 

@@ -51,7 +51,8 @@ make_bases() {
     rm -rf "$rootfs"
     debootstrap --variant=minbase --include=ca-certificates,python-is-python3,python3-venv bookworm "$rootfs" "$mirror" \
         >"$work/debootstrap.log" 2>&1 || die "debootstrap; see $work/debootstrap.log"
-    # The build installs packages by this machine's ways.
+    # The build installs packages by this machine's ways, and trusts whom it trusts.
+    cp -L /etc/ssl/certs/ca-certificates.crt "$rootfs/etc/ssl/certs/"
     rm -rf "$rootfs/etc/apt/sources.list" "$rootfs/var/cache/apt/archives" "$rootfs"/var/lib/apt/lists/*
     cp -a /etc/apt/sources.list.d /etc/apt/apt.conf.d "$rootfs/etc/apt/"
     [ ! -f /etc/apt/sources.list ] || cp /etc/apt/sources.list "$rootfs/etc/apt/"

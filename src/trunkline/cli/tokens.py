@@ -26,6 +26,7 @@ class Role(StrEnum):
 
 @app.command()
 def tokens(
+    *,
     role: Annotated[Role, typer.Option(help="Who joins with it.")] = Role.CALLER,
     room: Annotated[str, typer.Option(help="The only room that it opens.")] = "",
     identity: Annotated[str, typer.Option(help="The participant (default: the role and a random number).")] = "",
@@ -33,7 +34,9 @@ def tokens(
         int | None, typer.Option(min=1, max=600, help="Seconds until it must be used (default: CALL_TOKEN_TTL_S, 60).")
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print room, identity and address as well, as JSON.")] = False,
-    show_secrets: Annotated[bool, typer.Option("--secrets", help="Print fresh random secrets for .env instead.")] = False,
+    show_secrets: Annotated[
+        bool, typer.Option("--secrets", help="Print fresh random secrets for .env instead.")
+    ] = False,
     init: Annotated[
         bool, typer.Option("--init", help="Write random secrets into .env instead, where none are set.")
     ] = False,
