@@ -1,0 +1,426 @@
+"""The load test's arithmetic, its callers on a line that is none, and what its report says and does not hide."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trunkline.agent.pipeline.phrases import load_phrases
+from trunkline.core.errors import CallError, ConfigError
+from trunkline.core.units import SAMPLE_RATE_HZ, Pcm, s_to_us
+from trunkline.core.wire import Mark, TurnOutcome, TurnRecord
+from trunkline.loadtest import callers, report
+from trunkline.loadtest.caller_process import Job
+from trunkline.loadtest.callers import CallerLine, Order, Outcome, PlacedCall, Script, run_callers
+from trunkline.loadtest.conversation import CallerTurn
+from trunkline.loadtest.ear import Ear, burst, sound_only
+from trunkline.loadtest.ledger import Ledger
+from trunkline.loadtest.load_test import finish
+from trunkline.loadtest.options import DEFAULT_PHRASE, LoadOptions, Target, speech_label
+from trunkline.loadtest.pacing import Pacing
+from trunkline.loadtest.phone import (
+    CallEnded,
+    CallRefusedError,
+    HeardStart,
+    HeardStop,
+    PhoneEvent,
+    PlayEnd,
+    PlayStart,
+)
+from trunkline.loadtest.report import LoadResult, figures, most_at_once, summary, turns_csv, verdict
+from trunkline.settings import load_settings
+from trunkline.testing.speech import silence, tone
+from trunkline.testing.virtual_time import in_virtual_time
+
+pytestmark = pytest.mark.unit
+
+SCRIPT = Script("hello there", 1.0, 2)
+ORDER = Order(1, 0.0, Path("burst.wav"))
+
+
+# The ear
+
+
+def hear(ear: Ear, sound: Pcm, began_us: int = 0) -> list[HeardStart | HeardStop]:
+    found: list[HeardStart | HeardStop] = []
+    for start in range(0, sound.size, 320):
+        found += ear.listen(sound[start : start + 320], began_us + (start + 320) * 1_000_000 // SAMPLE_RATE_HZ)
+    return found
+
+
+def test_ear_tells_start_and_end_of_a_sound_to_ten_milliseconds() -> None:
+    found = hear(Ear(), np.concatenate([silence(0.3), tone(0.2), silence(0.4)]), began_us=7_000_000)
+    assert [type(event) for event in found] == [HeardStart, HeardStop]
+    assert [event.at_us for event in found] == [7_300_000, 7_500_000]
+
+
+def test_ear_takes_a_short_pause_for_part_of_the_sound() -> None:
+    found = hear(Ear(), np.concatenate([tone(0.1), silence(0.18), tone(0.1), silence(0.2), tone(0.1)]))
+    assert [(type(event), event.at_us) for event in found] == [
+        (HeardStart, 0),
+        (HeardStop, 380_000),
+        (HeardStart, 580_000),
+    ]
+
+
+def test_ear_hears_nothing_below_the_gate() -> None:
+    assert hear(Ear(), tone(1.0, dbfs=-50.0)) == []
+
+
+# Bursts
+
+
+def test_sound_only_cuts_the_silence_around_speech() -> None:
+    assert sound_only(np.concatenate([silence(0.5), tone(0.3), silence(0.2)])).size == tone(0.3).size
+    assert sound_only(silence(0.5)).size == 0
+
+
+@pytest.mark.parametrize(("most_s", "times"), [(0.5, 1), (1.0, 1), (2.07, 1), (2.08, 2), (8.0, 7)])
+def test_burst_repeats_the_phrase_as_often_as_it_fits_but_once_at_least(most_s: float, times: int) -> None:
+    repeated = burst(tone(1.0), most_s)
+    assert repeated.size == times * SAMPLE_RATE_HZ + (times - 1) * round(0.08 * SAMPLE_RATE_HZ)
+
+
+def test_default_phrase_is_one_that_the_local_recognizer_knows() -> None:
+    assert DEFAULT_PHRASE in load_phrases().sentences
+
+
+# The callers' own clock
+
+
+def test_pacing_counts_ticks_by_second_and_lateness_rounded_up() -> None:
+    pacing = Pacing()
+    for due_s, now_s in ((5.0, 5.0), (5.02, 5.0235), (5.98, 6.1), (6.0, 5.9)):
+        pacing.tick(due_s, now_s)
+    assert {second: dict(counts) for second, counts in pacing.seconds.items()} == {5: {0: 1, 4: 1, 120: 1}, 6: {0: 1}}
+    assert list(pacing.take_before(6)) == [5]
+    assert list(pacing.seconds) == [6]
+
+
+@pytest.mark.parametrize(("late", "valid"), [({0: 99, 500: 1}, True), ({0: 98, 500: 2}, False), ({20: 10}, True)])
+def test_figures_are_invalid_where_one_tick_of_a_hundred_is_a_frame_late(late: dict[int, int], valid: bool) -> None:
+    pacing = Pacing()
+    pacing.add(3, late)
+    assert pacing.valid is valid
+    assert summary(result(pacing=pacing))["valid"] is valid
+    assert ("figures invalid" in report.text(summary(result(pacing=pacing)))) is not valid
+
+
+# Figures
+
+
+def test_figures_use_nearest_ranks() -> None:
+    found = figures([*range(1_000, 101_000, 1_000), None])
+    assert found == {"count": 100, "avg_ms": 50.5, "p50_ms": 50.0, "p95_ms": 95.0, "p99_ms": 99.0, "max_ms": 100.0}
+
+
+def test_figures_of_nothing_are_none() -> None:
+    assert figures([None])["count"] == 0
+    assert figures([])["p99_ms"] is None
+
+
+def test_most_at_once_counts_calls_that_overlap() -> None:
+    calls = [PlacedCall(str(n), n, answered_us=a, ended_us=e) for n, (a, e) in enumerate([(0, 10), (5, 20), (10, 30)])]
+    assert most_at_once([*calls, PlacedCall("x", 9, ended_us=3)]) == 2
+
+
+# The verdict
+
+
+def spoken(start_us: int = 1_000_000, heard_us: int | None = 2_400_000) -> CallerTurn:
+    return CallerTurn("hello", speech_start_us=start_us, speech_end_us=start_us + 1_000_000, heard_start_us=heard_us)
+
+
+def placed(number: int, *turns: CallerTurn, outcome: Outcome = Outcome.COMPLETED, problem: str = "") -> PlacedCall:
+    return PlacedCall(
+        f"web-{number}", number, list(turns), problem, None, 0, 500_000, outcome=outcome, ended_us=9_000_000
+    )
+
+
+def result(*calls: PlacedCall, pacing: Pacing | None = None, **more: Any) -> LoadResult:
+    return LoadResult({"concurrency": len(calls)}, "local speech", list(calls), pacing or Pacing(), **more)
+
+
+def agent_turn(call: str, start_us: int = 1_040_000) -> TurnRecord:
+    marks = {
+        Mark.SPEECH_START: start_us,
+        Mark.SPEECH_END: start_us + 1_000_000,
+        Mark.STT_FINAL: start_us + 1_200_000,
+        Mark.AGENT_DECISION: start_us + 1_201_000,
+        Mark.TTS_FIRST_BYTE: start_us + 1_280_000,
+        Mark.PLAYBACK_START: start_us + 1_300_000,
+    }
+    return TurnRecord(
+        sender="a",
+        seq=1,
+        host="h",
+        worker="w",
+        call=call,
+        turn=1,
+        policy="final",
+        outcome=TurnOutcome.ANSWERED,
+        marks_us=marks,
+        understood="hello",
+        answer="you said hello",
+    )
+
+
+def test_run_passes_where_every_turn_was_answered() -> None:
+    assert verdict(result(placed(1, spoken()), placed(2, spoken(), spoken(5_000_000, 6_500_000)))) == ""
+
+
+@pytest.mark.parametrize(
+    ("found", "problem"),
+    [
+        (result(), "no turn was spoken"),
+        (result(placed(1, spoken(heard_us=None))), "1 of 1 turns unanswered; first: call 1 (web-1), turn 1"),
+        (
+            result(placed(1, spoken()), placed(2, spoken(), outcome=Outcome.LOST, problem="room closed")),
+            "1 of 2 calls lost; call 2: room closed",
+        ),
+        (
+            result(placed(1, spoken()), placed(2, outcome=Outcome.REFUSED, problem="503 full")),
+            "1 of 2 calls refused; call 2: 503 full",
+        ),
+        (result(placed(1, spoken()), interrupted="stopped by a signal"), "ended early: stopped by a signal"),
+    ],
+)
+def test_run_fails_with_one_line(found: LoadResult, problem: str) -> None:
+    assert verdict(found) == problem
+
+
+def test_turn_cut_short_by_the_end_of_its_call_is_not_called_unanswered() -> None:
+    counts = summary(result(placed(1, spoken(), spoken(heard_us=None), outcome=Outcome.INTERRUPTED)))["turns"]
+    assert (counts["answered"], counts["unanswered"]) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [
+        (result(placed(1, spoken())), 0),
+        (result(placed(1, spoken(heard_us=None))), 1),
+        (result(placed(1, spoken()), interrupted="stopped by a signal"), 130),
+    ],
+)
+def test_exit_code_and_files_follow_the_verdict(tmp_path: Path, found: LoadResult, code: int) -> None:
+    said: list[str] = []
+    assert finish(tmp_path, found, as_json=True, plot=False, write=said.append) == code
+    written = json.loads((tmp_path / "summary.json").read_text())
+    assert written["ok"] is (code == 0)
+    assert json.loads(said[0]) == {"folder": str(tmp_path), **written}
+    assert "FAILED" in (tmp_path / "report.txt").read_text() or code == 0
+    assert len((tmp_path / "turns.csv").read_text().splitlines()) == 2
+
+
+def test_summary_shows_both_sides_and_stages_that_add_up() -> None:
+    found = summary(result(placed(1, spoken()), turns=[agent_turn("web-1")]))
+    assert (found["roundtrip"]["p50_ms"], found["response"]["p50_ms"]) == (1300.0, 300.0)
+    assert (found["roundtrip_heard"]["max_ms"], found["response_heard"]["max_ms"]) == (1400.0, 400.0)
+    assert sum(stage["avg_ms"] for stage in found["stages"].values() if stage["count"]) == 1300.0
+    assert found["reply_on"] == ["final"]
+    assert found["setup"]["p50_ms"] == 500.0
+    text = report.text(found)
+    assert "local speech" in text
+    assert "Response, ear" in text
+    assert "passed" in text
+
+
+def test_csv_has_one_row_a_turn_with_both_sides() -> None:
+    lost = placed(2, spoken(heard_us=None), outcome=Outcome.LOST)
+    table = list(csv.DictReader(io.StringIO(turns_csv(result(placed(1, spoken()), lost, turns=[agent_turn("web-1")])))))
+    assert [(row["name"], row["turn"], row["answered"]) for row in table] == [("web-1", "1", "1"), ("web-2", "1", "0")]
+    assert (table[0]["response_ear_ms"], table[0]["response_ms"], table[0]["understood"]) == ("400.0", "300.0", "hello")
+    assert (table[1]["response_ear_ms"], table[1]["response_ms"]) == ("", "")
+
+
+def test_plot_without_matplotlib_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report.importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(ConfigError, match="--plot needs matplotlib"):
+        report.need_plots()
+
+
+# The callers
+
+
+class FakeLine:
+    """A line whose other side does what `answer` says, in made-up time."""
+
+    def __init__(self, answer: Callable[[FakeLine, str], None]) -> None:
+        self._events: asyncio.Queue[PhoneEvent] = asyncio.Queue(100)
+        self._answer = answer
+        self.hung_up = 0
+        self.spoken: list[str] = []
+
+    def later(self, delay_s: float, make: Callable[[int], PhoneEvent]) -> None:
+        loop = asyncio.get_running_loop()
+        loop.call_later(delay_s, lambda: self._events.put_nowait(make(s_to_us(loop.time()))))
+
+    async def play(self, name: str, wav: Path) -> None:
+        self.spoken.append(name)
+        self.later(0.02, lambda at_us: PlayStart(name, at_us))
+        self.later(1.02, lambda at_us: PlayEnd(name, at_us, at_us))
+        self._answer(self, name)
+
+    async def event(self) -> PhoneEvent:
+        return await self._events.get()
+
+    async def hang_up(self) -> CallEnded:
+        self.hung_up += 1
+        return CallEnded("caller", "")
+
+
+def answers(line: FakeLine, _name: str) -> None:
+    line.later(1.42, lambda at_us: HeardStart(at_us, -20.0))
+    line.later(3.0, HeardStop)
+
+
+def stays_silent(_line: FakeLine, _name: str) -> None:
+    pass
+
+
+def hangs_up(line: FakeLine, _name: str) -> None:
+    line.later(0.5, lambda _: CallEnded("agent", "room closed"))
+
+
+class FakeDoor:
+    def __init__(self, answer: Callable[[FakeLine, str], None], error: Exception | None = None) -> None:
+        self.lines: list[FakeLine] = []
+        self._answer = answer
+        self._error = error
+
+    async def place(self, call: PlacedCall) -> CallerLine:
+        await asyncio.sleep(0.1)
+        if self._error is not None:
+            raise self._error
+        call.call, call.answered_us = f"web-{call.number}", s_to_us(asyncio.get_running_loop().time())
+        self.lines.append(FakeLine(self._answer))
+        return self.lines[-1]
+
+
+async def call_all(door: FakeDoor, *orders: Order) -> Ledger:
+    """Runs all calls; the start is in the past, so that only made-up time counts."""
+    sent: list[tuple[str, int]] = []
+    ledger = Ledger(lambda call, number, _turn: sent.append((call, number)), lambda _: None)
+    await run_callers(orders or (ORDER,), float("-inf"), door, SCRIPT, ledger.take)
+    assert sent == [(c.call, n) for c in ledger.calls.values() for n in range(1, len(c.turns) + 1)] or len(orders) > 1
+    return ledger
+
+
+@in_virtual_time
+async def test_caller_speaks_all_turns_and_hears_each_answer() -> None:
+    door = FakeDoor(answers)
+    call = (await call_all(door)).calls[1]
+    assert call.outcome is Outcome.COMPLETED
+    assert door.lines[0].spoken == ["t1", "t2"]
+    assert door.lines[0].hung_up == 1
+    assert [(t.heard_start_us or 0) - (t.speech_end_us or 0) for t in call.turns] == [pytest.approx(400_000, abs=2)] * 2
+
+
+@in_virtual_time
+async def test_turn_without_answer_for_ten_seconds_is_unanswered_and_the_call_goes_on() -> None:
+    call = (await call_all(FakeDoor(stays_silent))).calls[1]
+    assert call.outcome is Outcome.COMPLETED
+    assert [turn.heard_start_us for turn in call.turns] == [None, None]
+    assert verdict(result(call)).startswith("2 of 2 turns unanswered")
+
+
+@in_virtual_time
+async def test_answer_that_begins_while_the_caller_speaks_counts() -> None:
+    def early(line: FakeLine, _name: str) -> None:
+        line.later(0.5, lambda at_us: HeardStart(at_us, -20.0))
+        line.later(2.0, HeardStop)
+
+    found = summary(result((await call_all(FakeDoor(early))).calls[1]))
+    assert (found["turns"]["answered"], found["turns"]["answered_while_speaking"]) == (2, 2)
+
+
+@in_virtual_time
+async def test_call_that_ends_in_the_middle_is_lost() -> None:
+    call = (await call_all(FakeDoor(hangs_up))).calls[1]
+    assert (call.outcome, call.problem) == (Outcome.LOST, "the call ended in the middle: room closed")
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (CallRefusedError("503 full", 503), Outcome.REFUSED),
+        (CallError("no agent answered"), Outcome.LOST),
+        (RuntimeError("a bug"), Outcome.LOST),
+    ],
+)
+def test_call_that_is_not_answered_hurts_no_other(error: Exception, outcome: Outcome) -> None:
+    @in_virtual_time
+    async def check() -> None:
+        ledger = await call_all(FakeDoor(answers, error), ORDER, Order(2, 0.0, Path("x.wav")))
+        assert [call.outcome for call in ledger.calls.values()] == [outcome, outcome]
+
+    check()
+
+
+@in_virtual_time
+async def test_stop_hangs_up_every_caller_and_keeps_what_was_measured() -> None:
+    door = FakeDoor(answers)
+    ledger = Ledger(lambda *_: None, lambda _: None)
+    orders = [ORDER, Order(2, 0.0, Path("x.wav"))]
+    calling = asyncio.create_task(run_callers(orders, float("-inf"), door, SCRIPT, ledger.take))
+    await asyncio.sleep(3.9)
+    calling.cancel()
+    await asyncio.gather(calling, return_exceptions=True)
+    assert [line.hung_up for line in door.lines] == [1, 1]
+    assert [call.outcome for call in ledger.calls.values()] == [Outcome.INTERRUPTED] * 2
+    assert [len(call.turns) for call in ledger.calls.values()] == [1, 1]
+
+
+# Between processes
+
+
+def test_messages_survive_the_way_through_json() -> None:
+    call = placed(3, spoken(), outcome=Outcome.PLACED)
+    ledger = Ledger(lambda *_: None, lambda _: None)
+    for message in (
+        callers.call_message(call),
+        callers.turn_message(call, 1),
+        {"ev": "pace", "second": 4, "late_ms": {7: 2}},
+        {"ev": "ready"},
+    ):
+        ledger.take(json.loads(json.dumps(message)))
+    assert ledger.calls == {3: call}
+    assert ledger.pacing.total().max_ms == 7
+    assert ledger.progress() == "1 calls placed, 0 up, 1 of 1 turns answered"
+
+
+def test_job_survives_the_way_and_hides_its_key() -> None:
+    job = Job("http://orch:8000", "s3cret", SCRIPT, [ORDER])
+    assert Job.decode(job.encode()) == job
+    assert "s3cret" not in repr(job) + repr(Target("http://orch:8000", "s3cret", "http://metrics:9100/ingest"))
+
+
+# Options
+
+
+@pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"turns": 101}, {"ramp": 0.0}, {"burst_seconds": float("nan")}])
+def test_options_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="not from"):
+        LoadOptions(**wrong)
+
+
+@pytest.mark.parametrize(("concurrency", "wanted", "count"), [(5, 0, 1), (100, 3, 3), (2, 8, 2)])
+def test_callers_are_shared_by_few_processes(concurrency: int, wanted: int, count: int) -> None:
+    assert LoadOptions(concurrency=concurrency, processes=wanted).process_count == count
+
+
+def test_speech_is_labelled() -> None:
+    local = load_settings(stt_provider="local", tts_provider="local")
+    assert speech_label(local) == "local speech"
+    assert speech_label(load_settings(stt_provider="emulated", tts_provider="emulated")) == "emulated"
+    assert (
+        speech_label(load_settings(stt_provider="deepgram", tts_provider="local")) == "recognizer deepgram, voice local"
+    )
