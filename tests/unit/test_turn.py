@@ -258,17 +258,37 @@ class TestWaiting:
         talk.pass_until(4.21)
         assert talk.asked() == [(1, "hello")]
 
-    def test_a_burst_of_which_nothing_was_understood_is_closed_and_not_answered(self) -> None:
+    def test_a_burst_that_was_too_short_for_words_or_of_which_stt_says_nothing_is_not_answered(self) -> None:
         silent, empty = Talk(), Talk()
-        for talk in (silent, empty):
+        for talk, end in ((silent, 2.0), (empty, 1.3)):
             talk.at(1.1, SpeechStarted(1.0))
-            talk.at(2.2, SpeechEnded(2.0))
+            talk.at(2.2, SpeechEnded(end))
         empty.at(2.3, FinalHeard(""))
         silent.pass_until(5.0)
         for talk in (silent, empty):
             assert talk.kinds() == ["CloseTurn"]
             assert (talk.closed()[0].outcome, talk.closed()[0].understood) == (UNANSWERED, "")
             assert talk.machine.deadline() is None
+
+    def test_what_was_half_heard_and_not_understood_is_asked_again_not_answered(self) -> None:
+        talk = Talk()
+        talk.at(1.1, SpeechStarted(1.0))
+        talk.at(1.5, PartialHeard("what are your"))
+        talk.at(2.2, SpeechEnded(2.0))
+        talk.at(2.3, FinalHeard(""))
+        assert talk.asked() == [(1, "")]
+        talk.at(2.4, PlaybackStarted(1, 2.4))
+        talk.at(3.4, PlaybackEnded(1, 3.4, 16_000))
+        assert [(turn.outcome, turn.understood) for turn in talk.closed()] == [(ANSWERED, "")]
+
+    def test_a_partial_that_is_being_answered_stays_in_the_record_though_the_final_is_empty(self) -> None:
+        talk = Talk.with_params(policy=ReplyPolicy.FIRST_PARTIAL)
+        talk.at(1.1, SpeechStarted(1.0))
+        talk.at(1.5, PartialHeard("what are your"))
+        talk.at(2.2, SpeechEnded(2.0), FinalHeard(""))
+        talk.at(2.4, PlaybackStarted(1, 2.4))
+        talk.at(3.4, PlaybackEnded(1, 3.4, 16_000))
+        assert [turn.understood for turn in talk.closed()] == ["what are your"]
 
     def test_a_burst_that_goes_on_before_the_final_is_the_same_turn(self) -> None:
         talk = Talk()

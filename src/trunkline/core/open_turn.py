@@ -8,6 +8,10 @@ from trunkline.core.turn_events import CloseTurn
 from trunkline.core.wire import Mark, TurnOutcome
 
 
+WORD_S = 0.4
+"""Shorter speech that is not understood was a cough."""
+
+
 @dataclass(slots=True)
 class OpenTurn:
     """One turn.
@@ -39,12 +43,22 @@ class OpenTurn:
         return " ".join([*self.finals, self.partial] if self.partial else self.finals)
 
     def add_final(self, text: str, at: float) -> None:
-        """Keeps words that will not change any more; the last of them completes the transcript."""
+        """Keeps words that will not change any more; the last of them completes the transcript.
+
+        A final without words takes back what was half-heard, unless that is being answered already.
+        """
+        if text or not self.asked:
+            self.partial = ""
         if text:
             self.finals.append(text)
-            self.partial = ""
             self.marks[Mark.STT_FINAL] = at
         self.mark(Mark.STT_FINAL, at)
+
+    @property
+    def missed(self) -> bool:
+        """True where the recognizer says that it understood nothing of what was long enough to be words."""
+        spoken_s = self.marks.get(Mark.SPEECH_END, 0.0) - self.marks[Mark.SPEECH_START]
+        return Mark.STT_FINAL in self.marks and spoken_s >= WORD_S
 
     def closed(self, outcome: TurnOutcome) -> CloseTurn:
         """The turn as it goes into its record."""

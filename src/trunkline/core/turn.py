@@ -295,7 +295,7 @@ class TurnMachine:
         turn = self._turn
         assert turn is not None
         words = turn.words()
-        if not words:
+        if not words and not turn.missed:
             self._turn, self._deadline = None, None
             return [turn.closed(TurnOutcome.UNANSWERED)]
         turn.asked = True

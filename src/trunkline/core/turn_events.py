@@ -124,7 +124,7 @@ TurnEvent: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class AskBrain:
-    """Produce and speak the answer to `turn`."""
+    """Produce and speak the answer to `turn`; without text: the caller spoke and was not understood."""
 
     turn: int
     text: str

@@ -10,6 +10,8 @@ from typing import Protocol
 
 from trunkline.core.errors import ConfigError
 
+NOT_UNDERSTOOD = "Sorry, I did not understand that."
+
 
 class Brain(Protocol):
     """Answers one caller; made anew for each call, so it may keep the conversation."""
@@ -17,6 +19,7 @@ class Brain(Protocol):
     def reply(self, words: str) -> AsyncIterator[str]:
         """The answer, sentence by sentence; the first is spoken while later ones are being made.
 
+        No words: the caller spoke and was not understood. Silence would leave the caller wondering, so ask again.
         Cancelled when the caller interrupts: what was not yielded is never said.
         """
         ...
@@ -27,7 +30,7 @@ class EchoBrain:
 
     async def reply(self, words: str) -> AsyncIterator[str]:
         """One sentence pair, at once."""
-        yield f"You said: {words}. Nice!"
+        yield f"You said: {words}. Nice!" if words else NOT_UNDERSTOOD
 
 
 BRAINS: dict[str, type[Brain]] = {"echo": EchoBrain}
