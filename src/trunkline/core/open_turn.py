@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from trunkline.core.turn_events import CloseTurn
 from trunkline.core.wire import Mark, TurnOutcome
 
-
 WORD_S = 0.4
 """Shorter speech that is not understood was a cough."""
 
