@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import dataclasses
 import io
 import json
 from collections.abc import Callable
@@ -305,11 +306,11 @@ class FakeDoor:
         return self.lines[-1]
 
 
-async def call_all(door: FakeDoor, *orders: Order) -> Ledger:
+async def call_all(door: FakeDoor, *orders: Order, script: Script = SCRIPT) -> Ledger:
     """Runs all calls; the start is in the past, so that only made-up time counts."""
     sent: list[tuple[str, int]] = []
     ledger = Ledger(lambda call, number, _turn: sent.append((call, number)), lambda _: None)
-    await run_callers(orders or (ORDER,), float("-inf"), door, SCRIPT, ledger.take)
+    await run_callers(orders or (ORDER,), float("-inf"), door, script, ledger.take)
     assert sent == [(c.call, n) for c in ledger.calls.values() for n in range(1, len(c.turns) + 1)] or len(orders) > 1
     return ledger
 
@@ -332,14 +333,35 @@ async def test_turn_without_answer_for_ten_seconds_is_unanswered_and_the_call_go
     assert verdict(result(call)).startswith("2 of 2 turns unanswered")
 
 
-@in_virtual_time
-async def test_answer_that_begins_while_the_caller_speaks_counts() -> None:
-    def early(line: FakeLine, _name: str) -> None:
-        line.later(0.5, lambda at_us: HeardStart(at_us, -20.0))
-        line.later(2.0, HeardStop)
+def in_the_middle(line: FakeLine, _name: str) -> None:
+    line.later(0.5, lambda at_us: HeardStart(at_us, -20.0))
+    line.later(0.8, HeardStop)
 
-    found = summary(result((await call_all(FakeDoor(early))).calls[1]))
-    assert (found["turns"]["answered"], found["turns"]["answered_while_speaking"]) == (2, 2)
+
+def in_the_middle_and_afterwards(line: FakeLine, name: str) -> None:
+    in_the_middle(line, name)
+    answers(line, name)
+
+
+@pytest.mark.parametrize(
+    ("answer", "early_answers", "response_ms"),
+    [
+        (in_the_middle_and_afterwards, False, 400),
+        (in_the_middle_and_afterwards, True, -520),
+        (in_the_middle, False, -520),
+    ],
+)
+def test_sound_in_the_middle_of_a_burst_is_the_answer_only_with_an_early_policy_or_without_another(
+    answer: Callable[[FakeLine, str], None], early_answers: bool, response_ms: float
+) -> None:
+    @in_virtual_time
+    async def check() -> None:
+        script = dataclasses.replace(SCRIPT, turns=1, early_answers=early_answers)
+        found = summary(result((await call_all(FakeDoor(answer), script=script)).calls[1]))
+        assert (found["turns"]["answered"], found["turns"]["spoken_over"]) == (1, 1)
+        assert found["response_heard"]["p50_ms"] == pytest.approx(response_ms, abs=0.01)
+
+    check()
 
 
 @in_virtual_time

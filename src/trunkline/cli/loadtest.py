@@ -20,7 +20,7 @@ from trunkline.loadtest.options import DEFAULT_PHRASE, LoadOptions, Target, spee
 from trunkline.loadtest.phone import CallEnded, CallRefusedError, Phone, PhoneEvent, PhoneLine
 from trunkline.loadtest.report import need_plots
 from trunkline.logs import configure_logs
-from trunkline.settings import Settings, load_settings
+from trunkline.settings import ReplyOn, Settings, load_settings
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -78,7 +78,14 @@ def loadtest(
         place = await _over_sip(settings) if over is Over.SIP else None
         folder = new_folder(out)
         result = await run_load_test(
-            options, target, folder, speech=speech_label(settings), stop=stop, say=_say, place=place
+            options,
+            target,
+            folder,
+            speech=speech_label(settings),
+            early_answers=settings.reply_on is not ReplyOn.FINAL,
+            stop=stop,
+            say=_say,
+            place=place,
         )
         result.options["over"] = over.value
         return finish(folder, result, as_json=json_, plot=plot, write=typer.echo)

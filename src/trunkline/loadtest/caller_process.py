@@ -7,6 +7,7 @@ happens in the calls, and once a second how late the callers' own clock ticked. 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import signal
 import sys
@@ -45,7 +46,7 @@ class Job:
     def encode(self) -> bytes:
         """As one line."""
         orders = [[order.number, order.at_s, str(order.wav)] for order in self.orders]
-        script = [self.script.phrase, self.script.burst_s, self.script.turns]
+        script = dataclasses.astuple(self.script)
         return json.dumps([self.orchestrator_url, self.api_key, script, orders]).encode() + b"\n"
 
     @classmethod

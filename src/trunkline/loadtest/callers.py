@@ -51,6 +51,8 @@ class PlacedCall(CallResult):
 
     outcome: Outcome = Outcome.PLACED
     ended_us: int | None = None
+    spoken_over: int = 0
+    """Turns in which the agent was heard before the caller had finished."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +78,14 @@ class Script:
         phrase: The words that their bursts repeat.
         burst_s: Length of a burst, at most.
         turns: How often each speaks.
+        early_answers: The agents answer before a burst is over, so the first sound in its middle is the answer. Else it
+            is the answer to a part of the burst, and the caller waits for the one after its end.
     """
 
     phrase: str
     burst_s: float
     turns: int
+    early_answers: bool = False
 
 
 class CallerLine(Line, Protocol):
@@ -151,15 +156,21 @@ async def converse(line: Line, order: Order, script: Script, call: PlacedCall, t
         await asyncio.sleep(BREATH_S + 0.1 * ((order.number * 3 + number) % 8))
         turn = CallerTurn(script.phrase)
         call.turns.append(turn)
-        await _speak(line, f"t{number}", order.wav, turn, script.burst_s)
-        if await _was_answered(line, turn):
-            tell(turn_message(call, number))
+        early_us = await _speak(line, f"t{number}", order.wav, turn, script.burst_s)
+        call.spoken_over += early_us is not None
+        turn.heard_start_us = early_us if script.early_answers else None
+        if turn.heard_start_us is None:
+            turn.heard_start_us = await _first_sound(line)
+        if turn.heard_start_us is None:
+            turn.heard_start_us = early_us  # the agents seem to answer early after all
+        tell(turn_message(call, number))
+        if turn.heard_start_us is not None:
             await _hear_out(line)
-        else:
-            tell(turn_message(call, number))
 
 
-async def _speak(line: Line, name: str, wav: Path, turn: CallerTurn, burst_s: float) -> None:
+async def _speak(line: Line, name: str, wav: Path, turn: CallerTurn, burst_s: float) -> int | None:
+    """Speaks a burst; returns when the agent was first heard in its middle, in microseconds. Raises CallError."""
+    early_us: int | None = None
     await line.play(name, wav)
     try:
         async with asyncio.timeout(burst_s + PLAY_SLACK_S):
@@ -169,20 +180,21 @@ async def _speak(line: Line, name: str, wav: Path, turn: CallerTurn, burst_s: fl
                         turn.speech_start_us = at_us
                     case PlayEnd(id=spoken, speech_end_us=end_us) if spoken == name:
                         turn.speech_end_us = end_us
-                    case event:
-                        _hear(turn, event)
+                    case HeardStart(at_us=at_us) if early_us is None and at_us > (turn.speech_start_us or at_us):
+                        early_us = at_us
     except TimeoutError:
-        raise CallError("the caller could not finish speaking") from None
+        raise CallError("the caller itself was too slow to finish speaking") from None
+    return early_us
 
 
-async def _was_answered(line: Line, turn: CallerTurn) -> bool:
+async def _first_sound(line: Line) -> int | None:
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            while turn.heard_start_us is None:
-                _hear(turn, await _next(line))
+            while True:
+                if isinstance(event := await _next(line), HeardStart):
+                    return event.at_us
     except TimeoutError:
-        return False
-    return True
+        return None
 
 
 async def _hear_out(line: Line) -> None:
@@ -200,12 +212,6 @@ async def _hear_out(line: Line) -> None:
         return
 
 
-def _hear(turn: CallerTurn, event: PhoneEvent) -> None:
-    """The first sound after the turn began is its answer, which not every policy keeps until its end."""
-    if isinstance(event, HeardStart) and turn.heard_start_us is None and turn.speech_start_us is not None:
-        turn.heard_start_us = event.at_us
-
-
 async def _next(line: Line) -> PhoneEvent:
     event = await line.event()
     if isinstance(event, CallEnded):
@@ -215,7 +221,7 @@ async def _next(line: Line) -> PhoneEvent:
 
 def call_message(call: PlacedCall) -> Message:
     """How a call stands, without its turns."""
-    fields = ("call", "number", "problem", "dialled_us", "answered_us", "outcome", "ended_us")
+    fields = ("call", "number", "problem", "dialled_us", "answered_us", "outcome", "ended_us", "spoken_over")
     return {"ev": "call", **{name: getattr(call, name) for name in fields}}
 
 

@@ -30,7 +30,7 @@ class Ledger:
                 call = self.calls.setdefault(number, PlacedCall("", number))
                 call.call, call.problem, call.outcome = rest["call"], rest["problem"], Outcome(rest["outcome"])
                 call.dialled_us, call.answered_us = rest["dialled_us"], rest["answered_us"]
-                call.ended_us = rest["ended_us"]
+                call.ended_us, call.spoken_over = rest["ended_us"], rest["spoken_over"]
                 if call.outcome in (Outcome.LOST, Outcome.REFUSED):
                     self._say(f"call {number} {call.outcome}: {call.problem}")
             case {"ev": "turn", "number": int(number), "turn": int(turn_number), **rest}:

@@ -30,7 +30,7 @@ from trunkline.loadtest.options import DEFAULT_PHRASE, LoadOptions, Target, spee
 from trunkline.loadtest.records import HeardSender, fetch_records
 from trunkline.loadtest.report import LoadResult
 from trunkline.loadtest.voice import VOICES, speak, write_wav
-from trunkline.settings import load_settings
+from trunkline.settings import ReplyOn, load_settings
 
 INTERRUPTED = 130
 """Exit code of a run that was ended early."""
@@ -45,6 +45,7 @@ async def run_load_test(
     folder: Path,
     *,
     speech: str,
+    early_answers: bool,
     stop: asyncio.Event,
     say: Say = lambda _: None,
     place: PlaceCalls | None = None,
@@ -54,6 +55,7 @@ async def run_load_test(
     Args:
         folder: For the callers' speech and logs; must exist.
         speech: Whose recognizer and voice the agents use, for the report.
+        early_answers: See `Script`.
         stop: Once set, all callers hang up, and what was measured so far is returned.
         place: How calls are placed; None: over WebRTC, by processes of their own.
 
@@ -62,7 +64,7 @@ async def run_load_test(
         UpstreamError: the orchestrator does not answer.
     """
     room = await target.check()
-    script, wavs = await _prepare_speech(options, folder)
+    script, wavs = await _prepare_speech(options, folder, early_answers)
     orders = [Order(n + 1, n / options.ramp, wavs[n % len(wavs)]) for n in range(options.concurrency)]
     say(
         f"{options.concurrency} callers, {options.turns} bursts of up to {script.burst_s:.1f} s; "
@@ -97,7 +99,7 @@ async def run_load_test(
     return result
 
 
-async def _prepare_speech(options: LoadOptions, folder: Path) -> tuple[Script, list[Path]]:
+async def _prepare_speech(options: LoadOptions, folder: Path, early_answers: bool) -> tuple[Script, list[Path]]:
     """Each voice's burst as WAV."""
     wavs, longest_s = [], 0.0
     for number, voice in enumerate(VOICES[: options.concurrency], start=1):
@@ -107,7 +109,7 @@ async def _prepare_speech(options: LoadOptions, folder: Path) -> tuple[Script, l
         wavs.append(folder / f"burst-{number}.wav")
         write_wav(wavs[-1], samples)
         longest_s = max(longest_s, samples_to_s(samples.size))
-    return Script(options.phrase, longest_s, options.turns), wavs
+    return Script(options.phrase, longest_s, options.turns, early_answers), wavs
 
 
 async def _watch(ledger: Ledger, say: Say) -> None:
@@ -178,7 +180,15 @@ def main() -> None:
             report.need_plots()
         options = LoadOptions(**given)
         folder = new_folder(out)
-        result = await run_load_test(options, target, folder, speech=speech_label(settings), stop=stop, say=_to_stderr)
+        result = await run_load_test(
+            options,
+            target,
+            folder,
+            speech=speech_label(settings),
+            early_answers=settings.reply_on is not ReplyOn.FINAL,
+            stop=stop,
+            say=_to_stderr,
+        )
         return finish(folder, result, as_json=as_json, plot=plot, write=_to_stdout)
 
     try:

@@ -103,9 +103,17 @@ class HeardSender:
         if answer.status_code >= 500:
             return
         if answer.status_code >= 400:
-            self.lost += len(batch)
+            self.lost += len(batch) - _accepted(answer)
         for _ in batch:
             self._waiting.popleft()
+
+
+def _accepted(answer: httpx.Response) -> int:
+    """How many records of a post that was refused were taken all the same."""
+    try:
+        return int(answer.json()["accepted"])
+    except (ValueError, TypeError, KeyError):
+        return 0
 
 
 async def fetch_records(metrics_url: str, calls: Sequence[str]) -> tuple[dict[str, CallRecord], list[TurnRecord]]:

@@ -115,6 +115,7 @@ def summary(result: LoadResult) -> dict[str, Any]:
             "answered": len(heard),
             "unanswered": sum(_went_unanswered(call, turn) for call in result.calls for turn in call.turns),
             "answered_while_speaking": sum((turn.heard_start_us or 0) < (turn.speech_end_us or 0) for turn in heard),
+            "spoken_over": sum(call.spoken_over for call in result.calls),
             "agent_records": len(result.turns),
         },
         "setup": figures(_minus(call.answered_us, call.dialled_us) for call in result.calls),
@@ -159,6 +160,7 @@ def text(found: dict[str, Any]) -> str:
     """The report for people."""
     calls, turns, pacing = found["calls"], found["turns"], found["pacing"]
     lines = [
+        ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in found["options"].items()),
         f"speech: {found['speech']}; agents answer on: {', '.join(found['reply_on']) or 'unknown'}",
         f"calls   {calls['placed']} placed, {calls['answered']} answered, {calls['refused']} refused, "
         f"{calls['lost']} lost, {calls['interrupted']} stopped by us; at most {calls['most_at_once']} at once",
@@ -183,8 +185,16 @@ def text(found: dict[str, Any]) -> str:
         ]
         lines += [f"{'second':>8}{'ticks':>8}{'p99 ms':>8}{'max ms':>8}"]
         lines += [f"{s['second']:>8}{s['ticks']:>8}{s['p99_ms']:>8}{s['max_ms']:>8}" for s in pacing["by_second"]]
+    else:
+        lines += ["", "callers' own clock: not measured (the simulated phone keeps its own)"]
     if not found["valid"]:
         lines += ["", f"WARNING, figures invalid: the callers themselves were late (p99 over {MOST_LATE_MS} ms)"]
+    if found["reply_on"] == ["final"] and turns["spoken_over"]:
+        lines += [
+            "",
+            f"WARNING: in {turns['spoken_over']} turns the agent spoke before the caller had finished: it took a pause,",
+            "or a gap in the sound, for the end. Ear: the first sound after the caller's end. Agents count more turns.",
+        ]
     if found["note"]:
         lines += ["", f"note: {found['note']}"]
     lines += ["", f"FAILED: {found['problem']}" if found["problem"] else "passed: every call kept, every turn answered"]

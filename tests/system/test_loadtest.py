@@ -1,0 +1,75 @@
+"""The load test against a stack of real servers: its callers are answered, and both sides' records meet."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.world import World
+from trunkline.loadtest.callers import Outcome
+from trunkline.loadtest.load_test import finish, run_load_test
+from trunkline.loadtest.options import LoadOptions, Target
+from trunkline.settings import load_settings
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
+
+
+async def test_two_webrtc_callers_are_answered(world: World, tmp_path: Path) -> None:
+    settings = load_settings(**{name.lower(): value for name, value in world.plan.env.items()})
+    result = await run_load_test(
+        LoadOptions(concurrency=2, turns=1, burst_seconds=2.0),
+        Target.of(settings),
+        tmp_path,
+        speech="local speech",
+        early_answers=False,
+        stop=asyncio.Event(),
+    )
+    assert finish(tmp_path, result, as_json=True, plot=False, write=lambda _: None) == 0, result.calls
+    found = json.loads((tmp_path / "summary.json").read_text())
+    assert found["calls"]["completed"] == found["calls"]["agent_records"] == 2
+    assert found["roundtrip_heard"]["count"] == 2
+    # The pace is measured, and not judged: this machine may be busy.
+    assert found["pacing"]["ticks"] > 100
+    with (tmp_path / "turns.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    assert [(row["call"], row["turn"], row["answered"]) for row in rows] == [("1", "1", "1"), ("2", "1", "1")]
+    assert {end.reason for end in result.ends.values()} == {"caller_hung_up"}
+    for call in result.calls:
+        # The collector has what the ear measured, beside what the agent did.
+        history = (await world.http.get(f"{world.exchange.metrics_url}/calls/{call.call}")).json()
+        assert [heard["heard_us"] for heard in history["heard"]] == [turn.heard_start_us for turn in call.turns]
+
+
+async def test_sigterm_hangs_up_and_still_reports(world: World, tmp_path: Path) -> None:
+    program = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "trunkline.loadtest.load_test", "--concurrency", "2", "--turns", "20", "--out", str(tmp_path)),
+        env={**os.environ, **world.plan.env},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        assert program.stderr is not None
+        async with asyncio.timeout(60):
+            while b"2 up" not in await program.stderr.readline():
+                assert program.returncode is None
+            program.send_signal(signal.SIGTERM)
+            await program.stderr.read()
+            assert await program.wait() == 130
+    finally:
+        if program.returncode is None:
+            program.kill()
+            await program.wait()
+    [folder] = tmp_path.iterdir()
+    found = json.loads((folder / "summary.json").read_text())
+    assert found["problem"] == "ended early: stopped by a signal"
+    assert found["calls"][Outcome.INTERRUPTED] == 2
+    async with asyncio.timeout(10):
+        while (await world.api("/calls"))["calls"]:
+            await asyncio.sleep(0.1)
