@@ -129,7 +129,7 @@ async def orch(redis_url: str) -> AsyncIterator[Orch]:
 def make(config: Settings, redis_url: str) -> Orch:
     registry, livekit = Registry.at(redis_url), RecordedLiveKit()
     calls = Calls(registry, livekit, config.max_calls)  # type: ignore[arg-type]
-    context = Context(config, registry, livekit, calls, RateLimits(config))  # type: ignore[arg-type]
+    context = Context(config, registry, livekit, calls, RateLimits(config), trunk_ready=True)  # type: ignore[arg-type]
     transport = httpx.ASGITransport(create_app(context), raise_app_exceptions=True)
     http = httpx.AsyncClient(transport=transport, base_url="http://orch.test")
     return Orch(context, livekit, http, TwilioEmulator("http://orch.test", "twilio-token", http))
@@ -169,6 +169,14 @@ async def test_full_is_spoken_and_holds_no_slot(orch: Orch) -> None:
 async def test_a_room_that_can_not_be_made_holds_no_slot_and_sends_twilio_to_its_fallback(orch: Orch) -> None:
     await orch.beat()
     orch.livekit.fails = True
+    with pytest.raises(UpstreamUnavailableError, match="503"):
+        await orch.twilio.incoming_call(new_call_sid(), "+1555", "+1556")
+    assert (await orch.http.get("/calls", headers=KEYED)).json()["used"] == 0
+
+
+async def test_without_a_trunk_no_call_is_taken(orch: Orch) -> None:
+    await orch.beat()
+    orch.context.trunk_ready = False
     with pytest.raises(UpstreamUnavailableError, match="503"):
         await orch.twilio.incoming_call(new_call_sid(), "+1555", "+1556")
     assert (await orch.http.get("/calls", headers=KEYED)).json()["used"] == 0

@@ -44,6 +44,7 @@ from trunkline.core.errors import (
     Termination,
     TrunklineError,
     UpstreamError,
+    UpstreamRejectedError,
 )
 from trunkline.core.machine import Driver
 from trunkline.core.turn_events import CloseTurn
@@ -314,6 +315,10 @@ class Session:
         for attempt in range(END_NOTICE_TRIES):
             try:
                 await self._tools.orchestrator.end(self.job.call, self._fence(), termination)
+                return
+            except UpstreamRejectedError as error:
+                # The call is not ours any more, or gone: there is nothing left to release.
+                log.info("end_notice_refused", error=str(error))
                 return
             except UpstreamError as error:
                 log.warning("end_notice_failed", error=str(error), attempt=attempt + 1)

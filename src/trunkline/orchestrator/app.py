@@ -34,7 +34,8 @@ log = structlog.get_logger()
 UPSTREAMS_WAIT_S = 15.0
 """How long a new orchestrator waits for Redis and LiveKit, which may be starting beside it."""
 RETRY_S = 0.5
-TRUNK_RETRY_S = 2.0
+TRUNK_RETRY_S = 0.5
+TRUNK_LOOK_S = 2.0
 
 
 def make_context(settings: Settings) -> Context:
@@ -98,17 +99,21 @@ async def _wait_for(ping: Callable[[], Awaitable[None]], deadline: float, fix: s
 
 
 async def _keep_trunk(context: Context) -> None:
-    """Makes the SIP trunk, as soon as that is possible."""
-    while not context.trunk_ready:
+    """Makes the SIP trunk, and makes it again where it is gone: LiveKit keeps it in Redis, which may lose it."""
+    told = ""
+    while True:
         try:
             await context.livekit.ensure_trunk()
-            context.trunk_ready = True
+            context.trunk_ready, told = True, ""
         except ConfigError as error:
             log.error("trunk_not_made", error=str(error))
             return
         except UpstreamError as error:
-            log.warning("trunk_not_made", error=str(error))
-            await asyncio.sleep(TRUNK_RETRY_S)
+            context.trunk_ready = False
+            if told != str(error):
+                told = str(error)
+                log.warning("trunk_not_made", error=told)
+        await asyncio.sleep(TRUNK_LOOK_S if context.trunk_ready else TRUNK_RETRY_S)
 
 
 def _no_password(context: Context) -> str:

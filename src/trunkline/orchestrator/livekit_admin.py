@@ -127,21 +127,24 @@ class LiveKitAdmin:
     async def ensure_trunk(self) -> None:
         """Makes the inbound trunk and its rule as the settings say; may be run any number of times.
 
+        The first time a trunk of ours that is there is put right; later it is only looked for.
+
         Raises:
             ConfigError: neither a password nor an address list is set, so anybody could call.
         """
         trunk = self._wanted_trunk()
         found = await self._ask(self._api.sip.list_inbound_trunk(api.ListSIPInboundTrunkRequest()))
-        ours = [each for each in found.items if each.name == NAME]
+        ours = [each.sip_trunk_id for each in found.items if each.name == NAME]
+        if ours and self.trunk_id == ours[0]:
+            return
         if ours:
-            trunk_id = ours[0].sip_trunk_id
-            await self._ask(self._api.sip.update_inbound_trunk(trunk_id, trunk))
+            await self._ask(self._api.sip.update_inbound_trunk(ours[0], trunk))
         else:
-            created = await self._ask(self._api.sip.create_inbound_trunk(api.CreateSIPInboundTrunkRequest(trunk=trunk)))
-            trunk_id = created.sip_trunk_id
-        await self._ensure_rule(trunk_id)
-        self.trunk_id = trunk_id
-        log.info("trunk_ready", trunk=trunk_id, made=not ours)
+            made = await self._ask(self._api.sip.create_inbound_trunk(api.CreateSIPInboundTrunkRequest(trunk=trunk)))
+            ours = [made.sip_trunk_id]
+        await self._ensure_rule(ours[0])
+        self.trunk_id = ours[0]
+        log.info("trunk_ready", trunk=ours[0])
 
     async def _ensure_rule(self, trunk_id: str) -> None:
         """The user part of the dialled URI is the room: sip:room-CA123@host comes into room-CA123."""

@@ -17,7 +17,7 @@ from twilio.request_validator import RequestValidator
 from twilio.twiml.voice_response import VoiceResponse
 
 from trunkline.core import wire
-from trunkline.core.errors import CapacityError
+from trunkline.core.errors import CapacityError, UpstreamUnavailableError
 from trunkline.logs import masked
 from trunkline.orchestrator.context import Context, Parts, RefusedError, address_of
 from trunkline.orchestrator.tokens import mint_call_token
@@ -68,6 +68,9 @@ async def voice(form: SignedForm, parts: Parts) -> Response:
     if not parts.limits.caller_may(caller):
         log.warning("caller_limited", call=call, caller=masked(caller))
         raise RefusedError(429, "too_many_requests", "too many calls from this number")
+    if not parts.trunk_ready:
+        # livekit-sip would let the call ring into nowhere.
+        raise UpstreamUnavailableError("livekit", "the SIP trunk is not made yet")
     try:
         await parts.calls.begin(call, wire.CallKind.PHONE)
     except CapacityError as full:
