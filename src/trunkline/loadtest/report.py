@@ -192,8 +192,8 @@ def text(found: dict[str, Any]) -> str:
     if found["reply_on"] == ["final"] and turns["spoken_over"]:
         lines += [
             "",
-            f"WARNING: in {turns['spoken_over']} turns the agent spoke before the caller had finished: it took a pause,",
-            "or a gap in the sound, for the end. Ear: the first sound after the caller's end. Agents count more turns.",
+            f"WARNING: in {turns['spoken_over']} turns the agent spoke before the caller had finished: a pause,",
+            "or a gap in the sound, was taken for the end. Ear: the first sound after the caller's end. Agents count more.",
         ]
     if found["note"]:
         lines += ["", f"note: {found['note']}"]
