@@ -44,8 +44,8 @@ class CallTimes:
         publishing_s: For the caller's side to hear the agent's track.
     """
 
-    leasing_s: float = 3.0
-    joining_s: float = 5.0
+    leasing_s: float = 2.0
+    joining_s: float = 3.0
     waiting_s: float = 60.0
     admitting_s: float = 3.0
     publishing_s: float = 5.0

@@ -39,6 +39,8 @@ log = structlog.get_logger()
 JOIN_TIMEOUT_S = 5.0
 PUBLISH_TIMEOUT_S = 5.0
 LEAVE_TIMEOUT_S = 2.0
+CONNECT_END_TIMEOUT_S = 20.0
+"""How long a connect that nobody waits for any more may take to end; the SDK itself gives up before."""
 
 # Direct capture takes 10 ms at a time; two of them make one Opus packet.
 _CAPTURE_SAMPLES = FRAME_SAMPLES // 2
@@ -62,17 +64,29 @@ class SdkEngine:
 
     def __init__(self) -> None:
         self._legs: set[SdkLeg] = set()
+        self._late: set[asyncio.Task[None]] = set()
 
     async def join(self, url: str, token: str, listener: MediaListener) -> SdkLeg:
         """Joins a room within 5 s. See `MediaEngine.join`."""
         leg = SdkLeg(listener, on_left=self._legs.discard)
-        await leg.join(url, token)
         self._legs.add(leg)
+        try:
+            await leg.join(url, token)
+        except BaseException:
+            # It may be in the room all the same, by and by; somebody must see it out.
+            leaving = asyncio.get_running_loop().create_task(leg.leave())
+            self._late.add(leaving)
+            leaving.add_done_callback(self._late.discard)
+            raise
         return leg
 
     async def close(self) -> None:
-        """Leaves all rooms."""
-        await asyncio.gather(*(leg.leave() for leg in list(self._legs)))
+        """Leaves all rooms. Joins that were given up are waited for only shortly: the process is about to end."""
+        leaving = [asyncio.ensure_future(leg.leave()) for leg in list(self._legs)] + list(self._late)
+        if leaving:
+            _, unfinished = await asyncio.wait(leaving, timeout=LEAVE_TIMEOUT_S * 2)
+            for task in unfinished:
+                task.cancel()
 
 
 class SdkLeg:
@@ -87,6 +101,7 @@ class SdkLeg:
         self._listener = listener
         self._on_left = on_left
         self._room = rtc.Room()
+        self._connecting: asyncio.Future[None] | None = None
         self._source: rtc.AudioSource | None = None
         self._playout = Playout()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -99,11 +114,12 @@ class SdkLeg:
         """Connects; participants that are there are told before it returns."""
         self._subscribe_to_events()
         options = rtc.RoomOptions(auto_subscribe=False, dynacast=False)
+        self._connecting = asyncio.ensure_future(self._room.connect(url, token, options))
         try:
             async with asyncio.timeout(JOIN_TIMEOUT_S):
-                await self._room.connect(url, token, options)
+                # Never cancelled: a cancelled connect that succeeds later makes the SDK end the whole process.
+                await asyncio.shield(self._connecting)
         except (rtc.ConnectError, TimeoutError) as error:
-            await self.leave()
             raise MediaError(f"can't join the room: {error or 'no answer within 5 s'}") from error
         for participant in self._room.remote_participants.values():
             self._on_joined(participant)
@@ -166,6 +182,8 @@ class SdkLeg:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._connecting is not None:
+            await asyncio.wait([self._connecting], timeout=CONNECT_END_TIMEOUT_S)
         try:
             async with asyncio.timeout(LEAVE_TIMEOUT_S):
                 await self._room.disconnect()
