@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import need
+from tests.telephone import telephoned
 from trunkline.agent.pipeline.phrase_decoder import PhraseDecoder, whole_sentence
 from trunkline.agent.pipeline.phrases import load_phrases
 from trunkline.core.units import FRAME_SAMPLES, Pcm
@@ -19,14 +20,6 @@ SENTENCE = "what are your opening hours"
 def decoder() -> PhraseDecoder:
     book = load_phrases()
     return PhraseDecoder(list(book.sentences), book.sounds)
-
-
-def telephoned(samples: Pcm) -> Pcm:
-    """Nothing above 3.4 kHz, a little quiet around it."""
-    spectrum = np.fft.rfft(np.concatenate([silence(0.3), samples, silence(0.3)]))
-    spectrum[round(spectrum.size * 3400 / 8000) :] = 0
-    heard: Pcm = np.fft.irfft(spectrum).astype(np.int16)
-    return heard
 
 
 def told(decoder: PhraseDecoder, samples: Pcm) -> tuple[list[str], str]:
