@@ -198,6 +198,15 @@ def test_run_fails_with_one_line(found: LoadResult, problem: str) -> None:
     assert verdict(found) == problem
 
 
+def test_failure_says_when_the_callers_may_be_to_blame() -> None:
+    pacing = Pacing()
+    pacing.add(0, {300: 100})
+    assert verdict(result(placed(1, spoken(heard_us=None)), pacing=pacing)).endswith(
+        "(the callers themselves were late)"
+    )
+    assert verdict(result(placed(1, spoken()), pacing=pacing)) == ""
+
+
 def test_turn_cut_short_by_the_end_of_its_call_is_not_called_unanswered() -> None:
     counts = summary(result(placed(1, spoken(), spoken(heard_us=None), outcome=Outcome.INTERRUPTED)))["turns"]
     assert (counts["answered"], counts["unanswered"]) == (1, 0)

@@ -130,6 +130,12 @@ def summary(result: LoadResult) -> dict[str, Any]:
 
 def verdict(result: LoadResult) -> str:
     """Why the run failed, in one line; empty where every call was kept and every turn answered."""
+    problem = _problem(result)
+    late = "" if result.pacing.valid else " (the callers themselves were late)"
+    return f"{problem}{late}" if problem else ""
+
+
+def _problem(result: LoadResult) -> str:
     if result.interrupted:
         return f"ended early: {result.interrupted}"
     for outcome in (Outcome.LOST, Outcome.REFUSED, Outcome.PLACED, Outcome.INTERRUPTED):
@@ -193,7 +199,7 @@ def text(found: dict[str, Any]) -> str:
         lines += [
             "",
             f"WARNING: in {turns['spoken_over']} turns the agent spoke before the caller had finished: a pause,",
-            "or a gap in the sound, was taken for the end. Ear: the first sound after the caller's end. Agents count more.",
+            "or a gap in the sound, was taken for the end. Ear: the first sound after it. Agents count more turns.",
         ]
     if found["note"]:
         lines += ["", f"note: {found['note']}"]
