@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -91,6 +92,7 @@ class _Demo:
                 workers=self._workers,
                 host=HOST,
                 log_dir=self._folder.absolute() / "logs",
+                environment={**os.environ, "METRICS_CSV_DIR": str(self._folder.absolute())},
             )
             self._step("starting the stack")
             await cleanup.enter_async_context(Stack(plan, self._progress))
@@ -147,7 +149,7 @@ class _Demo:
             f"{count['silenced']} of {count['interruptions']} interruptions silenced the agent\n"
             f"{count['understood']} of {count['turns']} sentences understood "
             f"[dim](local recognizer, a demonstrator: it knows {known})[/dim]\n"
-            f"Recordings (caller left, agent right), transcripts, marks, logs:\n  {self._folder}/",
+            f"Recordings (caller left, agent right), transcripts, marks, CSV, logs:\n  {self._folder}/",
             soft_wrap=True,
         )
         if problem:
