@@ -75,7 +75,7 @@ fi
 
 # --- The image ---------------------------------------------------------------------------------------------------
 SECONDS=0
-store bud --isolation chroot --ulimit nofile=512:512 --pull-never --layers --tag "$IMAGE" --file Dockerfile . \
+store bud --isolation chroot --ulimit nofile=512:512 --pull-never --tag "$IMAGE" --file Dockerfile . \
     >"$work/build.log" 2>&1 || { tail -20 "$work/build.log" >&2; die "build; see $work/build.log"; }
 container=$(store from --pull-never "$IMAGE")
 root=$(store mount "$container")
@@ -159,7 +159,7 @@ if command -v redis-server livekit-server livekit-sip >/dev/null; then
             SIP_CODEC_G722=false SIP_CODEC_PCMU=true SIP_CODEC_PCMA=true SIP_JITTER_BUFFER=false \
             sh -euc "umask 077; python -m trunkline.stack.render config/$name.yaml >/rendered/$name.yaml"
     done
-    say "config: $(stat -c '%n %U %a' "$root"/rendered/*.yaml | sed 's|.*/||' | tr '\n' ' ')"
+    say "config: $(stat -c '%n of %u, %a,' "$root"/rendered/*.yaml | sed 's|.*/||' | tr '\n' ' ')"
     redis-server --bind 127.0.0.1 --port "$redis" --save "" --dir "$work" >"$work/redis.log" 2>&1 &
     started+=($!)
     for name in livekit-server sip; do
@@ -175,7 +175,9 @@ if command -v redis-server livekit-server livekit-sip >/dev/null; then
     answers orchestrator "http://127.0.0.1:$orchestrator/readyz"
     start agent env "${shared[@]}" WORKER_ID=agent-check trunkline agent
     says agent worker_registered
-    expect "call" "You said: .*" env "${shared[@]}" trunkline call --help
+    inside env "${shared[@]}" sh -c 'cd /loadtest && timeout 120 python load_test.py --concurrency 2 --turns 1 \
+        --burst-seconds 3' >"$work/loadtest.log" 2>&1 || { tail -20 "$work/loadtest.log" >&2; die "load test"; }
+    say "load test: 2 callers, every turn answered"
     stop agent
     stop orchestrator
     rm -f "$work"/{livekit,sip}.yaml
