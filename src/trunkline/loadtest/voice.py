@@ -13,8 +13,8 @@ import soxr
 from trunkline.core.errors import ConfigError, UpstreamRejectedError, UpstreamTimeoutError
 from trunkline.core.units import SAMPLE_RATE_HZ, Pcm
 
-RATE_WPM = 120
-"""Slow enough for a small recognizer to understand over a telephone."""
+RATE_WPM = 140
+"""Slow enough for a small recognizer, quick enough not to pause within a sentence for as long as the hangover."""
 PEAK = 0.5
 SPEAK_TIMEOUT_S = 20.0
 VOICES = ("en-us", "en-us+m3", "en-us+f2", "en-us+m7", "en-us+f4")
