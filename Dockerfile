@@ -22,6 +22,11 @@ RUN python -m venv /opt/pip \
     && python -m venv --without-pip /opt/venv \
     && /opt/pip/bin/pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-version-check \
         --only-binary :all: --no-binary docopt --require-hashes --requirement /build/runtime.txt
+# Providers that need more packages, such as deepgram: those are not pinned, but change none of the others.
+ARG PIPECAT_EXTRAS=""
+RUN [ -z "$PIPECAT_EXTRAS" ] || { grep -oE '^[A-Za-z0-9._-]+==[^ ;]+' /build/runtime.txt >/build/pinned.txt \
+    && /opt/pip/bin/pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-version-check \
+        --only-binary :all: --constraint /build/pinned.txt "pipecat-ai[$PIPECAT_EXTRAS]"; }
 COPY src /app/src
 RUN /opt/venv/bin/python -m compileall -q /app/src
 

@@ -31,7 +31,7 @@ BRIEF = [
 ]
 PER_WORKER = {"WORKER_ID"}
 """Not for .env, which all workers share."""
-COMPOSE_ONLY = {"HTTP_BIND", "MEDIA_BIND"}
+COMPOSE_ONLY = {"HTTP_BIND", "MEDIA_BIND", "PIPECAT_EXTRAS"}
 IN_COMPOSE = {
     "LIVEKIT_HOST": "ws://livekit:7880",
     "REDIS_URL": "redis://redis:6379/0",
