@@ -10,9 +10,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from trunkline.agent.pipeline.phrases import load_phrases
+
+# The same examples every time, however busy the machine is; HYPOTHESIS_PROFILE=explore looks for new ones.
+hypothesis.settings.register_profile(
+    "steady", derandomize=True, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.register_profile("explore", deadline=None, max_examples=2_000)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 
 def need(program: str) -> str:
