@@ -2,7 +2,7 @@
 #   make demo    a whole stack, five phone calls to it, what happened
 #   make test    every check and test, on the real servers
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo up test check unit go-test format clean
+.PHONY: help setup servers demo up test check unit go-test format proto clean
 
 VENV := .venv/bin
 
@@ -39,6 +39,10 @@ test: setup servers check go-test ## every check and test; what .ci/run calls
 format: setup ## put the code in order
 	$(VENV)/ruff format --quiet src tests scripts
 	$(VENV)/ruff check --fix --quiet src tests scripts
+
+proto: ## generate the engine's messages again, for Go and Python; needs protoc-gen-go and grpcio-tools 1.76
+	cd media-engine && go generate ./internal/mediapb
+	python3 -m grpc_tools.protoc -Imedia-engine --python_out=src/trunkline/media/pb --pyi_out=src/trunkline/media/pb media.proto
 
 clean: ## remove what was installed, built and recorded here
 	rm -rf .venv .cache .trunkline runs

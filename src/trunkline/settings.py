@@ -99,6 +99,10 @@ class Settings(BaseSettings):
     worker_hard_capacity: Annotated[int, Field(ge=0, le=500)] = 0
     """Calls a worker takes when it takes over from another; 0: 1.36 times WORKER_CAPACITY."""
     media_engine: MediaEngineChoice = MediaEngineChoice.AUTO
+    media_engine_program: Path | None = None
+    """The native engine, `trunkline-media`; None: the one on the PATH, if there is one."""
+    jitter_min_ms: Annotated[int, Field(ge=20, le=200)] = 20
+    jitter_max_ms: Annotated[int, Field(ge=20, le=500)] = 60
     reply_on: ReplyOn = ReplyOn.FINAL
     barge_in: BargeIn = BargeIn.CONFIRM
     barge_in_chime: bool = False

@@ -50,7 +50,7 @@ class Worker:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._engine = make_engine(settings.media_engine)
+        self._engine = make_engine(settings)
         self._orchestrator = OrchestratorClient(settings)
         self._marks = MarkSender(settings.metrics_endpoint, settings.metrics_transport, settings.worker_id)
         self._activity = VoiceActivity()
@@ -71,6 +71,7 @@ class Worker:
     async def run(self) -> None:
         """Takes calls until told to stop. Raises UpstreamError: LiveKit refuses the key, or no speech."""
         async with providers_warm(self._settings):
+            await self._engine.start()
             await self._take_calls()
 
     async def _take_calls(self) -> None:

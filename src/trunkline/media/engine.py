@@ -210,6 +210,10 @@ class MediaEngine(Protocol):
         """Which engine this is: "native" or "sdk"."""
         ...
 
+    async def start(self) -> None:
+        """Comes up, once, before the first join. Raises MediaError."""
+        ...
+
     async def join(self, url: str, token: str, listener: MediaListener) -> MediaLeg:
         """Joins a room within 5 s.
 

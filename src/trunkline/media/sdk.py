@@ -66,6 +66,9 @@ class SdkEngine:
         self._legs: set[SdkLeg] = set()
         self._late: set[asyncio.Task[None]] = set()
 
+    async def start(self) -> None:
+        """There is nothing to start."""
+
     async def join(self, url: str, token: str, listener: MediaListener) -> SdkLeg:
         """Joins a room within 5 s. See `MediaEngine.join`."""
         leg = SdkLeg(listener, on_left=self._legs.discard)

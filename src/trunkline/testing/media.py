@@ -120,6 +120,9 @@ class FakeEngine:
         self.refuse = refuse
         self.legs: list[FakeLeg] = []
 
+    async def start(self) -> None:
+        """There is nothing to start."""
+
     async def join(self, url: str, token: str, listener: MediaListener) -> FakeLeg:
         await asyncio.sleep(0.05)
         if self.refuse:

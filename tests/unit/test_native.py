@@ -1,0 +1,232 @@
+"""The worker's side of the native engine, against a program that speaks its protocol and misbehaves when told to."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trunkline.core.errors import ConfigError, MediaError
+from trunkline.media import engine_process, native
+from trunkline.media.choice import make_engine
+from trunkline.media.engine import (
+    CallerFrame,
+    FirstPacket,
+    LastPacket,
+    MediaEvent,
+    ParticipantJoined,
+    ParticipantKind,
+    ParticipantLeft,
+    Reconnected,
+    Reconnecting,
+    TrackHeard,
+)
+from trunkline.media.native import NativeEngine, NativeLeg
+from trunkline.media.sdk import SdkEngine
+from trunkline.settings import MediaEngineChoice, Settings
+
+FAKE = Path(__file__).parents[1] / "fake_media_engine.py"
+ANN = ParticipantJoined("ann", ParticipantKind.PHONE, {"call.token": "t"})
+
+
+@dataclass
+class Listener:
+    """Keeps what it is told."""
+
+    frames: list[CallerFrame] = field(default_factory=list)
+    events: list[MediaEvent] = field(default_factory=list)
+
+    def on_frame(self, frame: CallerFrame) -> None:
+        self.frames.append(frame)
+
+    def on_event(self, event: MediaEvent) -> None:
+        self.events.append(event)
+
+    async def until(self, kind: type) -> MediaEvent:
+        async with asyncio.timeout(10):
+            while not (found := [event for event in self.events if isinstance(event, kind)]):
+                await asyncio.sleep(0.01)
+        return found[-1]
+
+    def kinds(self) -> list[str]:
+        return [type(event).__name__ for event in self.events]
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FAKE_ENGINE_LOG", str(tmp_path / "commands"))
+    path = tmp_path / "engine"
+    path.write_text(f'#!/bin/sh\nexec {sys.executable} {FAKE} "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+async def engine(program: Path) -> AsyncIterator[NativeEngine]:
+    engine = NativeEngine(program)
+    await engine.start()
+    yield engine
+    await engine.close()
+
+
+def commands(program: Path) -> list[str]:
+    return (program.parent / "commands").read_text().splitlines()
+
+
+async def join(engine: NativeEngine, token: str = "t") -> tuple[NativeLeg, Listener]:
+    listener = Listener()
+    return await engine.join("ws://sfu", token, listener), listener
+
+
+async def test_who_is_there_is_told_before_the_join_is_over(engine: NativeEngine) -> None:
+    _, listener = await join(engine)
+    assert listener.events == [ANN]
+
+
+async def test_frames_come_also_for_silence_once_something_was_heard(engine: NativeEngine) -> None:
+    _, loud = await join(engine)
+    quiet_leg, quiet = await join(engine)
+    async with asyncio.timeout(5):
+        while len(loud.frames) < 5:
+            await asyncio.sleep(0.01)
+    assert {int(frame.samples[0]) for frame in loud.frames} == {1}
+    assert quiet.frames == []
+    quiet_leg.on_sound(0.0, np.ones(320, dtype=np.int16))
+    async with asyncio.timeout(5):
+        while len(quiet.frames) < 3:
+            await asyncio.sleep(0.01)
+    assert not quiet.frames[-1].samples.any()
+
+
+async def test_an_answer_goes_out_and_its_ends_come_back(engine: NativeEngine, program: Path) -> None:
+    leg, listener = await join(engine)
+    await leg.listen_to("ann")
+    await leg.publish()
+    leg.play(1, np.zeros(320, dtype=np.int16))
+    leg.end(1)
+    last = await listener.until(LastPacket)
+    assert isinstance(last, LastPacket)
+    assert (last.utterance, last.samples) == (1, 320)
+    assert listener.kinds() == ["ParticipantJoined", "TrackHeard", "FirstPacket", "LastPacket"]
+    await leg.leave()
+    await leg.leave()
+    assert commands(program) == [f"1 {what}" for what in ("join", "listen_to", "publish", "play", "end", "leave")]
+
+
+async def test_a_refused_join_is_an_error_and_leaves_nothing(engine: NativeEngine, program: Path) -> None:
+    with pytest.raises(MediaError, match="no such room"):
+        await join(engine, "refuse")
+    await join(engine)
+    assert commands(program) == ["1 join", "2 join"]
+
+
+async def test_a_join_without_an_answer_is_given_up(
+    engine: NativeEngine, program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "JOIN_TIMEOUT_S", 0.1)
+    with pytest.raises(MediaError, match="no answer within"):
+        await join(engine, "silent")
+    await asyncio.sleep(0.1)
+    assert commands(program) == ["1 join", "1 leave"]
+
+
+@pytest.mark.parametrize("how", ["die", "garbage", "hang"])
+async def test_calls_come_back_when_the_engine_is_lost(
+    engine: NativeEngine, program: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "HUNG_AFTER_S", 0.3)
+    leg, listener = await join(engine)
+    await leg.listen_to("ann")
+    await leg.publish()
+    leg.play(1, np.zeros(32_000, dtype=np.int16))
+    await listener.until(FirstPacket)
+    listener.events.clear()
+    await leg.send_dtmf(how)
+    await listener.until(Reconnected)
+    await listener.until(TrackHeard)
+    assert listener.kinds()[:3] == ["Reconnecting", "LastPacket", "ParticipantJoined"]
+    assert engine.restarts == 1
+    # What was being said is over; what is said from now on is heard.
+    leg.play(1, np.zeros(320, dtype=np.int16))
+    leg.play(2, np.zeros(320, dtype=np.int16))
+    first = await listener.until(FirstPacket)
+    assert isinstance(first, FirstPacket)
+    assert first.utterance == 2
+    after = [line for line in commands(program) if line.startswith("2 ")]
+    assert after == ["2 join", "2 listen_to", "2 publish", "2 play"]
+
+
+async def test_who_left_meanwhile_is_told(engine: NativeEngine) -> None:
+    leg, listener = await join(engine, "left meanwhile")
+    listener.events.clear()
+    await leg.send_dtmf("die")
+    await listener.until(Reconnected)
+    # A new process counts its legs from where the old one stopped.
+    assert [event for event in listener.events if not isinstance(event, ParticipantJoined)] == [
+        Reconnecting(),
+        ParticipantLeft("ann"),
+        Reconnected(),
+    ]
+
+
+async def test_a_hidden_leg_stays_hidden(engine: NativeEngine, program: Path) -> None:
+    leg, listener = await join(engine)
+    await leg.listen_to("ann")
+    await leg.publish()
+    leg.hide()
+    await leg.send_dtmf("die")
+    await listener.until(Reconnected)
+    assert [line for line in commands(program) if line.startswith("2 ")] == ["2 join", "2 listen_to"]
+
+
+async def test_closing_ends_the_program(program: Path) -> None:
+    engine = NativeEngine(program)
+    await engine.start()
+    pid = engine.pid
+    assert pid is not None
+    await engine.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [("exit 3", "does not start: the engine ended"), ("sleep 60", "not ready within")],
+    ids=["ends", "hangs"],
+)
+async def test_an_engine_that_does_not_come_up_is_an_error_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, problem: str
+) -> None:
+    monkeypatch.setattr(engine_process, "START_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(engine_process, "STOP_TIMEOUT_S", 0.1)
+    path = tmp_path / "engine"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    engine = NativeEngine(path)
+    with pytest.raises(MediaError, match=problem):
+        await engine.start()
+    await engine.close()
+    assert engine.pid is None
+
+
+def config(**changes: object) -> Settings:
+    return Settings(_env_file=None, **changes)  # type: ignore[call-arg, arg-type]
+
+
+def test_the_engine_is_chosen(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert isinstance(make_engine(config()), SdkEngine)
+    assert isinstance(make_engine(config(media_engine_program=program)), NativeEngine)
+    assert isinstance(make_engine(config(media_engine="sdk", media_engine_program=program)), SdkEngine)
+    with pytest.raises(ConfigError, match="not found"):
+        make_engine(config(media_engine=MediaEngineChoice.NATIVE))
+    with pytest.raises(ConfigError, match="not a program"):
+        make_engine(config(media_engine_program=program.parent / "nothing"))
+    with pytest.raises(ConfigError, match="JITTER"):
+        make_engine(config(media_engine_program=program, jitter_min_ms=60, jitter_max_ms=20))
