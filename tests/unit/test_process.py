@@ -116,6 +116,7 @@ async def test_cancelled_start_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await starting
     await gone(pid)
+    assert process.state is State.STOPPED, "nothing failed"
 
 
 async def test_program_that_is_not_there_is_a_config_error(tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ import asyncio
 import json
 import tempfile
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import httpx
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from trunkline.agent.pipeline.phrases import load_phrases
 from trunkline.cli import call_report
@@ -21,6 +21,7 @@ from trunkline.cli.placing import Exchange, Order, fetch_records, place_call
 from trunkline.cli.running import INTERRUPTED, run
 from trunkline.core.errors import ConfigError
 from trunkline.loadtest.conversation import Utterance
+from trunkline.loadtest.load_test import new_folder
 from trunkline.loadtest.phone import Phone
 from trunkline.loadtest.verdict import judge, match_turns
 from trunkline.loadtest.voice import speak_to_wav
@@ -55,30 +56,33 @@ def call(
     """
     configure_logs(load_settings(log_level="WARNING", log_format="text"), "call")
     sentences = [*(say or [next(iter(load_phrases().sentences.values()))]), *([interrupt] if interrupt else [])]
-    if len(sentences) > MAX_SENTENCES or any(not 0 < len(text.strip()) <= MAX_SENTENCE_CHARS for text in sentences):
-        raise ConfigError(f"give 1 to {MAX_SENTENCES} sentences of 1 to {MAX_SENTENCE_CHARS} characters")
+    if len(sentences) > MAX_SENTENCES or not all(map(_can_be_said, sentences)):
+        raise ConfigError(f"give 1 to {MAX_SENTENCES} sentences with words, of up to {MAX_SENTENCE_CHARS} characters")
     show = Console(stderr=json_, highlight=False)
     code = run(_place(show, sentences, bool(interrupt), out, json_))
     raise typer.Exit(INTERRUPTED if code is None else code)
 
 
+def _can_be_said(text: str) -> bool:
+    return len(text) <= MAX_SENTENCE_CHARS and any(map(str.isalnum, text))
+
+
 async def _place(show: Console, sentences: list[str], interrupts: bool, out: Path, as_json: bool) -> int:
     exchange = Exchange.of(read_state().env)
-    folder = out / datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
     began = time.monotonic()
 
     def tell(step: str) -> None:
         show.print(f"{time.monotonic() - began:6.1f} s  {step}", markup=False, soft_wrap=True)
 
     program = await find_phone(lambda name, state, _: tell(f"{name}: {state}"))
-    folder.mkdir(parents=True)
+    folder = new_folder(out)
     with tempfile.TemporaryDirectory(prefix="trunkline-") as wavs:
         script = [
             Utterance(text, Path(wavs) / f"{number}.wav", interrupts=interrupts and number == len(sentences))
             for number, text in enumerate(sentences, start=1)
         ]
         await asyncio.gather(*(speak_to_wav(utterance.text, utterance.wav) for utterance in script))
-        async with Phone(program) as phone, httpx.AsyncClient() as http:
+        async with Phone(program) as phone, httpx.AsyncClient(trust_env=False) as http:
             order = Order(1, script, folder.absolute() / "call-1.wav", tell)
             result = await place_call(exchange, phone, http, order)
             record, turns = await fetch_records(exchange, http, result.call)
@@ -88,9 +92,11 @@ async def _place(show: Console, sentences: list[str], interrupts: bool, out: Pat
     call_report.print_call(show, report)
     show.print()
     show.print(call_report.times_table(report.rows))
-    show.print(f"\n[dim]{call_report.LEGEND}[/dim]\nRecording, transcript, marks: {folder}/", soft_wrap=True)
+    show.print(
+        f"\n[dim]{call_report.LEGEND}[/dim]\nRecording, transcript, marks: {escape(str(folder))}/", soft_wrap=True
+    )
     if problem:
-        show.print(f"[red]call failed[/red]: {problem}", soft_wrap=True)
+        show.print(f"[red]call failed[/red]: {escape(problem)}", soft_wrap=True)
     if as_json:
         typer.echo(json.dumps({"folder": str(folder), **call_report.as_json([report], problem)}))
     return 1 if problem else 0

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from trunkline.core.wire import CallRecord, Mark, TurnRecord
@@ -50,14 +51,14 @@ def print_call(console: Console, report: CallReport) -> None:
         answered = f"answered after {(result.answered_us - result.dialled_us) / 1e6:.2f} s"
     console.print(f"\n[bold]Call {result.number}[/bold]  {answered} by {worker}", highlight=False)
     for row in report.rows:
-        said = f"{row.said}  [dim](interrupting)[/dim]" if row.barge_in_ms is not None else row.said
+        said = escape(row.said) + ("  [dim](interrupting)[/dim]" if row.barge_in_ms is not None else "")
         mark = "[green]✓[/green]" if row.was_understood else "[yellow]≠[/yellow]"
         console.print(f"  {row.turn}  caller says      {said}", highlight=False)
-        console.print(f"     agent hears  {mark}   {row.understood or '(nothing)'}", highlight=False)
+        console.print(f"     agent hears  {mark}   {escape(row.understood) or '(nothing)'}", highlight=False)
         cut = "  [dim](cut off)[/dim]" if row.outcome == "interrupted" else ""
-        console.print(f"     agent says       {row.answered or '(nothing)'}{cut}", highlight=False)
+        console.print(f"     agent says       {escape(row.answered) or '(nothing)'}{cut}", highlight=False)
     if result.problem:
-        console.print(f"  [red]{result.problem}[/red]", highlight=False)
+        console.print(f"  [red]{escape(result.problem)}[/red]", highlight=False)
 
 
 def times_table(rows: list[TurnRow]) -> Table:

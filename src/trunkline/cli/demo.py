@@ -9,13 +9,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import httpx
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from trunkline.agent.pipeline.phrases import load_phrases
 from trunkline.cli import call_report
@@ -23,6 +23,7 @@ from trunkline.cli.call_report import CallReport
 from trunkline.cli.placing import Exchange, Order, fetch_records, place_call
 from trunkline.cli.running import INTERRUPTED, run
 from trunkline.loadtest.conversation import Utterance
+from trunkline.loadtest.load_test import new_folder
 from trunkline.loadtest.phone import Phone
 from trunkline.loadtest.verdict import judge, match_turns
 from trunkline.loadtest.voice import VOICES, speak_to_wav
@@ -62,6 +63,8 @@ def demo(
     configure_logs(load_settings(log_level="WARNING", log_format="text"), "demo")
     show = Console(stderr=json_, highlight=False)
     code = run(_Demo(show, calls, workers, out, json_).run())
+    if code is None:
+        show.print("demo interrupted; everything it started is stopped")
     raise typer.Exit(INTERRUPTED if code is None else code)
 
 
@@ -70,14 +73,13 @@ class _Demo:
         self._show = show
         self._calls = calls
         self._workers = workers
-        self._folder = out / datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
+        self._folder = new_folder(out)
         self._as_json = as_json
         self._began = time.monotonic()
         self._said: dict[str, str] = {}
 
     async def run(self) -> int:
         """The whole demo; the exit code."""
-        self._folder.mkdir(parents=True)
         async with AsyncExitStack() as cleanup:
             run_dir = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="trunkline-")))
             self._step(f"what a stack needs, and {self._calls} phone calls")
@@ -97,7 +99,7 @@ class _Demo:
             self._step("starting the stack")
             await cleanup.enter_async_context(Stack(plan, self._progress))
             phone = await cleanup.enter_async_context(Phone(phone_program, HOST))
-            http = await cleanup.enter_async_context(httpx.AsyncClient())
+            http = await cleanup.enter_async_context(httpx.AsyncClient(trust_env=False))
             self._step(f"placing {self._calls} phone calls at the same time")
             reports = await self._place(Exchange.of(plan.env), phone, http, scripts)
             self._step("stopping the stack")
@@ -149,11 +151,11 @@ class _Demo:
             f"{count['silenced']} of {count['interruptions']} interruptions silenced the agent\n"
             f"{count['understood']} of {count['turns']} sentences understood "
             f"[dim](local recognizer, a demonstrator: it knows {known})[/dim]\n"
-            f"Recordings (caller left, agent right), transcripts, marks, CSV, logs:\n  {self._folder}/",
+            f"Recordings (caller left, agent right), transcripts, marks, CSV, logs:\n  {escape(str(self._folder))}/",
             soft_wrap=True,
         )
         if problem:
-            self._show.print(f"[red]demo failed[/red]: {problem}", soft_wrap=True)
+            self._show.print(f"[red]demo failed[/red]: {escape(problem)}", soft_wrap=True)
         else:
             self._show.print(f"[green]demo passed[/green] in {time.monotonic() - self._began:.0f} s")
         if self._as_json:

@@ -76,7 +76,7 @@ def loadtest(
     async def work(stop: asyncio.Event) -> int:
         target = Target.of(settings)
         place = await _over_sip(settings) if over is Over.SIP else None
-        folder = new_folder(out)
+        folder = new_folder(out, "loadtest-").absolute()
         result = await run_load_test(
             options,
             target,

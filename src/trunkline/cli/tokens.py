@@ -65,6 +65,8 @@ def _mint(role: Role, room: str, identity: str, ttl_s: int | None, as_json: bool
     from trunkline.orchestrator.tokens import mint_room_token
     from trunkline.settings import load_settings
 
+    if not room:
+        raise ConfigError("--room is not given", "name the room that the token opens, or see --help")
     for option, name in (("--room", room), ("--identity", identity)):
         if not 0 < len(name) <= MAX_NAME_CHARS or not name.isprintable():
             raise ConfigError(f"{option} must have 1 to {MAX_NAME_CHARS} printable characters")

@@ -176,5 +176,5 @@ def _invitation(plan: Plan) -> str:
     return (
         f"running: webhook {env['ORCH_URL']}/twilio/voice, phone calls sip:{env['TWILIO_SIP_INGRESS_HOST']}, "
         f"metrics http://127.0.0.1:{ports.metrics}/summary\n"
-        f'try: trunkline call --say "hello there"; stop with Ctrl-C'
+        f'try: trunkline call --say "where is my order"; stop with Ctrl-C'
     )

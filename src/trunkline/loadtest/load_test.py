@@ -118,14 +118,18 @@ async def _watch(ledger: Ledger, say: Say) -> None:
         say(ledger.progress())
 
 
-def new_folder(out: Path) -> Path:
-    """A folder for this run. Raises ConfigError."""
-    folder = out / datetime.now().strftime("loadtest-%Y-%m-%dT%H-%M-%S")
+def new_folder(out: Path, prefix: str = "") -> Path:
+    """A folder of its own for one run, named after the time, in `out`. Raises ConfigError where it can't be made."""
+    name = datetime.now().strftime(f"{prefix}%Y-%m-%dT%H-%M-%S")
+    folder, number = out / name, 1
+    while folder.exists():
+        number += 1
+        folder = out / f"{name}-{number}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True)
     except OSError as error:
         raise ConfigError(f"--out {out}: {error.strerror}") from error
-    return folder.absolute()
+    return folder
 
 
 async def until_signal(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> int:
@@ -179,7 +183,7 @@ def main() -> None:
         if plot:
             report.need_plots()
         options = LoadOptions(**given)
-        folder = new_folder(out)
+        folder = new_folder(out, "loadtest-").absolute()
         result = await run_load_test(
             options,
             target,

@@ -104,9 +104,9 @@ class Process:
         try:
             await self._spawn()
             await self._wait_ready()
-        except BaseException:
+        except BaseException as error:
             await asyncio.shield(self.kill())
-            self.state = State.FAILED
+            self.state = State.STOPPED if isinstance(error, asyncio.CancelledError) else State.FAILED
             raise
         self.state = State.READY
 
