@@ -50,7 +50,20 @@ def _is_listen_address(value: str) -> str:
     return f"{host}:{port}"
 
 
+def _is_http_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        # `port` is checked when it is read.
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if value and not good:
+        raise ValueError(f"{value!r} is not http://HOST:PORT or https://HOST")
+    return value
+
+
 ListenAddress = Annotated[str, AfterValidator(_is_listen_address)]
+HttpUrl = Annotated[str, AfterValidator(_is_http_url)]
 
 
 class Settings(BaseSettings):
@@ -66,9 +79,9 @@ class Settings(BaseSettings):
 
     # Orchestrator
     orch_listen: ListenAddress = ":8000"
-    orch_url: str = "http://localhost:8000"
+    orch_url: HttpUrl = "http://localhost:8000"
     """Where workers, tools and livekit-server's webhook reach the orchestrator."""
-    orch_public_url: str = ""
+    orch_public_url: HttpUrl = ""
     """The address under which Twilio posts to us; its signature covers it. Empty: ORCH_URL."""
     orch_api_key: SecretStr = SecretStr("")
     """Opens /token, /calls and /workers. Empty: they are closed."""
@@ -196,7 +209,10 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
-        lines = [f"{'.'.join(str(part) for part in e['loc']).upper()}: {e['msg']}" for e in error.errors()]
+        lines = [
+            f"{'.'.join(str(part) for part in e['loc']).upper()}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        ]
         raise ConfigError("; ".join(lines), "see .env.example") from error
 
 

@@ -38,7 +38,7 @@ class OrchestratorClient:
 
     def __init__(self, settings: Settings, http: httpx.AsyncClient | None = None) -> None:
         self._settings = settings
-        self._http = http or httpx.AsyncClient(base_url=settings.orch_url, timeout=REQUEST_TIMEOUT_S)
+        self._http = http or _client(settings)
 
     async def close(self) -> None:
         """Closes connections."""
@@ -106,6 +106,11 @@ class OrchestratorClient:
         if response.status_code >= 400:
             raise UpstreamRejectedError("orchestrator", str(body.get("reason", response.status_code)))
         return body
+
+
+def _client(settings: Settings) -> httpx.AsyncClient:
+    # Our own services are never behind a proxy that the environment names for the rest of the world.
+    return httpx.AsyncClient(base_url=settings.orch_url, timeout=REQUEST_TIMEOUT_S, trust_env=False)
 
 
 def worker_token(settings: Settings) -> str:

@@ -19,8 +19,6 @@ def agent() -> None:
     import uvloop
 
     from trunkline.agent.pipeline.loguru_bridge import route_loguru
-    from trunkline.agent.pipeline.stt import check_providers
-    from trunkline.agent.worker import Worker
     from trunkline.logs import configure_logs
     from trunkline.settings import settings
 
@@ -28,6 +26,10 @@ def agent() -> None:
     configure_logs(config, "agent")
     route_loguru()
     config.require("livekit_api_key", "livekit_api_secret")
+    # Only now: Pipecat greets on standard error when it is imported, in a format of its own.
+    from trunkline.agent.pipeline.stt import check_providers
+    from trunkline.agent.worker import Worker
+
     check_providers(config)
 
     async def run() -> None:

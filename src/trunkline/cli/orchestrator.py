@@ -28,8 +28,8 @@ def orchestrator() -> None:
     configure_logs(config, "orchestrator")
 
     async def run() -> None:
-        context = make_context(config)
         with listen("ORCH_LISTEN", config.orch_listen) as door:
+            context = make_context(config)
             try:
                 await wait_for_upstreams(context)
             except BaseException:

@@ -41,10 +41,11 @@ TRUNK_LOOK_S = 2.0
 def make_context(settings: Settings) -> Context:
     """The parts of an orchestrator; connects to nothing yet. Raises ConfigError for settings that can't work."""
     settings.require("livekit_api_key", "livekit_api_secret", "twilio_sip_ingress_host")
+    limits = RateLimits(settings)
     registry = Registry.at(settings.redis_url)
     livekit = LiveKitAdmin(settings)
     calls = Calls(registry, livekit, settings.max_calls)
-    return Context(settings, registry, livekit, calls, RateLimits(settings))
+    return Context(settings, registry, livekit, calls, limits)
 
 
 def create_app(context: Context) -> FastAPI:

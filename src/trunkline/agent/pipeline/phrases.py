@@ -79,7 +79,8 @@ def _lines(path: Path) -> list[str]:
             raise ConfigError(f"STT_PHRASES: {path} is larger than {MAX_FILE_BYTES} bytes")
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"STT_PHRASES: can't read {path}: {error}") from error
+        problem = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigError(f"STT_PHRASES: can't read {path}: {problem}") from error
 
 
 def _words(written: str, place: str) -> list[str]:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from trunkline.agent.pipeline.brain import make_brain
 from trunkline.agent.pipeline.extras import import_service, require_key
 from trunkline.agent.pipeline.phrases import load_phrases
 from trunkline.agent.pipeline.recognizer import Recognizer
@@ -44,13 +45,14 @@ def make_stt(settings: Settings) -> FrameProcessor:
 
 
 def check_providers(settings: Settings) -> None:
-    """Checks what the calls of a worker will speak and hear with. Takes up to half a second; called at start.
+    """Checks what the calls of a worker will hear, think and speak with. Takes up to half a second; called at start.
 
     Raises:
         ConfigError: what is missing or wrong, and what to do.
     """
     _provider(settings).check(settings)
     check_tts(settings)
+    make_brain(settings.brain)
 
 
 @asynccontextmanager
