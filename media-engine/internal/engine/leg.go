@@ -1,0 +1,374 @@
+package engine
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/trunkline/trunkline/media-engine/internal/jitter"
+	"github.com/trunkline/trunkline/media-engine/internal/mediapb"
+	"github.com/trunkline/trunkline/media-engine/internal/monotime"
+	"github.com/trunkline/trunkline/media-engine/internal/utterance"
+)
+
+const (
+	maxJobs       = 64
+	maxDetail     = 200
+	leaveLimit    = time.Second
+	dtmfKeys      = "0123456789*#ABCD"
+	maxDtmfDigits = 64
+)
+
+// leg is one participant of ours in one room.
+//
+// What may take a while is done one after the other by run; what is said and heard does not wait for it.
+type leg struct {
+	number   uint32
+	limits   limits
+	room     room
+	ear      ear
+	mouth    mouth
+	company  *company
+	report   func(*mediapb.Event)
+	ended    func(*leg)
+	jobs     chan func()
+	audible  chan struct{} // there is audio to subscribe to
+	returned chan struct{} // the connection is back
+	over     chan struct{}
+	// firstTick is used by the ticker only.
+	firstTick int64
+
+	mu        sync.Mutex
+	listening string
+	published bool
+	hidden    bool
+	isOver    bool // nothing is told any more, except Left
+	told      bool // to leave
+	finished  bool // out of the room
+}
+
+// limits are times that tests shorten.
+type limits struct {
+	join   time.Duration
+	absent time.Duration
+}
+
+func newLeg(number uint32, make newRoom, heard jitter.Config, l limits, report func(*mediapb.Event), ended func(*leg)) *leg {
+	leg := &leg{
+		number: number, limits: l, report: report, ended: ended, ear: ear{config: heard},
+		jobs: newJobs(), audible: newSignal(), returned: newSignal(), over: newSignal(),
+	}
+	leg.mouth.tell = leg.tellUtterance
+	leg.company = newCompany(l.absent, leg.tellJoined, leg.tellLeft)
+	leg.room = make(leg)
+	return leg
+}
+
+func newJobs() chan func()     { return make(chan func(), maxJobs) }
+func newSignal() chan struct{} { return make(chan struct{}, 1) }
+
+// run joins, and ends when the leg is over and out of the room.
+func (l *leg) run(url, token string) {
+	ctx, cancel := context.WithTimeout(context.Background(), l.limits.join)
+	joining := make(chan error, 1)
+	go func() { joining <- l.room.join(ctx, url, token) }()
+	joined := false
+	defer func() {
+		cancel()
+		l.company.close()
+		l.ear.forget()
+		l.goAway(joining, joined)
+	}()
+	select {
+	case err := <-joining:
+		joined = true
+		if err != nil {
+			l.disconnect(joinFailure(ctx), err.Error(), false)
+			return
+		}
+	case <-ctx.Done():
+		l.disconnect("join_timeout", "no answer within "+l.limits.join.String(), false)
+		return
+	case <-l.over:
+		return
+	}
+	for _, who := range l.room.present() {
+		l.company.add(who)
+	}
+	l.tell(&mediapb.Event{What: &mediapb.Event_Joined{Joined: &mediapb.Joined{}}})
+	go l.work()
+	<-l.over
+}
+
+func joinFailure(ctx context.Context) string {
+	if ctx.Err() != nil {
+		return "join_timeout"
+	}
+	return "join_failed"
+}
+
+// work does the jobs, one after the other. The last one may outlive the leg by the time limits of the SDK.
+func (l *leg) work() {
+	for {
+		select {
+		case <-l.over:
+			return
+		default:
+		}
+		select {
+		case job := <-l.jobs:
+			job()
+		case <-l.audible:
+			l.subscribe()
+		case <-l.returned:
+			l.settle()
+		case <-l.over:
+			return
+		}
+	}
+}
+
+// goAway leaves the room; a join that is still under way is waited for, since it may succeed yet.
+func (l *leg) goAway(joining <-chan error, joined bool) {
+	if !joined {
+		l.finish()
+		<-joining
+		l.room.leave()
+		return
+	}
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		l.room.leave()
+	}()
+	select {
+	case <-left:
+	case <-time.After(leaveLimit):
+	}
+	l.finish()
+}
+
+// finish lets go of the leg, and tells Left to a worker that asked for it.
+func (l *leg) finish() {
+	l.ended(l)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.finished = true
+	if l.told {
+		l.report(leftEvent(l.number))
+	}
+}
+
+// leave ends the leg; nothing but Left is told any more. False where it was told before.
+func (l *leg) leave() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.told {
+		return false
+	}
+	l.told = true
+	if !l.isOver {
+		l.isOver = true
+		close(l.over)
+	}
+	if l.finished {
+		l.report(leftEvent(l.number))
+	}
+	return true
+}
+
+func leftEvent(number uint32) *mediapb.Event {
+	return &mediapb.Event{Leg: number, AtUs: monotime.Us(), What: &mediapb.Event_Left{Left: &mediapb.Left{}}}
+}
+
+// disconnect ends the leg by itself; nothing is told any more.
+func (l *leg) disconnect(reason, detail string, byServer bool) {
+	if len(detail) > maxDetail {
+		detail = detail[:maxDetail]
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.isOver {
+		return
+	}
+	l.isOver = true
+	close(l.over)
+	l.report(&mediapb.Event{Leg: l.number, AtUs: monotime.Us(), What: &mediapb.Event_Disconnected{
+		Disconnected: &mediapb.Disconnected{Reason: reason, Detail: detail, ByServer: byServer},
+	}})
+}
+
+// do has run do a job; false where too many wait.
+func (l *leg) do(job func()) bool {
+	select {
+	case l.jobs <- job:
+		return true
+	default:
+		return false
+	}
+}
+
+func (l *leg) listenTo(identity string) {
+	l.mu.Lock()
+	before, visible := l.listening, l.published && !l.hidden
+	l.listening = identity
+	l.mu.Unlock()
+	if before != "" && before != identity {
+		l.room.unsubscribe(before)
+		l.ear.forget()
+	}
+	l.subscribe()
+	if visible && before != identity {
+		l.room.allow(identity)
+	}
+}
+
+func (l *leg) subscribe() {
+	if identity := l.listeningTo(); identity != "" {
+		if err := l.room.subscribe(identity); err != nil {
+			l.refuse("can't listen to " + identity + ": " + err.Error())
+		}
+	}
+}
+
+func (l *leg) publish() {
+	if l.isPublished() {
+		l.refuse("published already")
+		return
+	}
+	if err := l.room.publish(); err != nil {
+		l.refuse("can't publish: " + err.Error())
+		return
+	}
+	if err := l.mouth.start(); err != nil {
+		l.refuse("can't publish: " + err.Error())
+		return
+	}
+	l.mu.Lock()
+	l.published = true
+	l.mu.Unlock()
+	// Only now: a permission given before does not cover this track.
+	l.room.allow(l.listeningTo())
+	l.tell(&mediapb.Event{What: &mediapb.Event_Published{Published: &mediapb.Published{}}})
+}
+
+func (l *leg) hide() {
+	if !l.isPublished() {
+		l.refuse("nothing is published that could be hidden")
+		return
+	}
+	l.mu.Lock()
+	l.hidden = true
+	l.mu.Unlock()
+	l.room.allow("")
+}
+
+func (l *leg) sendKeys(digits string) {
+	identity := l.listeningTo()
+	for _, digit := range digits {
+		if err := l.room.sendKey(keyCode(digit), string(digit), identity); err != nil {
+			l.refuse("can't send DTMF: " + err.Error())
+			return
+		}
+	}
+}
+
+// settle makes everything as it was before our connection broke, and looks who is there.
+func (l *leg) settle() {
+	l.company.found(l.room.present())
+	l.subscribe()
+	l.mu.Lock()
+	visible, identity := l.published && !l.hidden, l.listening
+	l.mu.Unlock()
+	if visible {
+		l.room.allow(identity)
+	}
+	l.tell(&mediapb.Event{What: &mediapb.Event_Reconnected{Reconnected: &mediapb.Reconnected{}}})
+}
+
+func (l *leg) stats(lateTicks uint64, legs int) *mediapb.Stats {
+	heard := l.ear.stats()
+	return &mediapb.Stats{
+		Received: heard.Received, Lost: heard.Lost, Late: heard.Late, Duplicate: heard.Duplicate,
+		Concealed: heard.Concealed, FecUsed: heard.FECUsed, Sent: l.mouth.packets(), LateTicks: lateTicks,
+		TargetMs: uint32(heard.TargetMs), Legs: uint32(legs),
+	}
+}
+
+func (l *leg) ending() (over, told bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.isOver, l.told
+}
+
+func (l *leg) listeningTo() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.listening
+}
+
+func (l *leg) isPublished() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.published
+}
+
+func (l *leg) tell(event *mediapb.Event) {
+	event.Leg = l.number
+	if event.AtUs == 0 {
+		event.AtUs = monotime.Us()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.isOver {
+		l.report(event)
+	}
+}
+
+func (l *leg) refuse(why string) {
+	l.tell(&mediapb.Event{What: &mediapb.Event_Refused{Refused: &mediapb.Refused{Why: why}}})
+}
+
+func (l *leg) tellJoined(who participant) {
+	l.tell(&mediapb.Event{What: &mediapb.Event_ParticipantJoined{ParticipantJoined: &mediapb.ParticipantJoined{
+		Identity: who.identity, Kind: who.kind, Attributes: who.attributes,
+	}}})
+}
+
+func (l *leg) tellLeft(identity string) {
+	l.tell(&mediapb.Event{What: &mediapb.Event_ParticipantLeft{
+		ParticipantLeft: &mediapb.ParticipantLeft{Identity: identity},
+	}})
+}
+
+func (l *leg) tellUtterance(happened utterance.Event, atUs int64) {
+	event := &mediapb.Event{AtUs: atUs}
+	switch happened.Kind {
+	case utterance.First:
+		event.What = &mediapb.Event_FirstPacket{FirstPacket: &mediapb.FirstPacket{Utterance: happened.Utterance}}
+	case utterance.Last:
+		event.What = &mediapb.Event_LastPacket{
+			LastPacket: &mediapb.LastPacket{Utterance: happened.Utterance, Samples: happened.Samples},
+		}
+	case utterance.Halted:
+		event.What = &mediapb.Event_Halted{
+			Halted: &mediapb.Halted{Utterance: happened.Utterance, Samples: happened.Samples},
+		}
+	case utterance.RanDry:
+		event.What = &mediapb.Event_RanDry{RanDry: &mediapb.RanDry{Utterance: happened.Utterance}}
+	}
+	l.tell(event)
+}
+
+// tick sends and hears the 20 ms that are due; the frame is valid until the next tick, nil where nothing was heard.
+func (l *leg) tick(number, dueUs int64) *mediapb.Frame {
+	l.mouth.tick(number, l.room)
+	frame := l.ear.tick(dueUs)
+	if l.firstTick == 0 {
+		l.firstTick = number
+	}
+	if frame != nil {
+		frame.Leg, frame.Sequence = l.number, uint32(number-l.firstTick)
+	}
+	return frame
+}

@@ -1,0 +1,125 @@
+package engine
+
+import (
+	"math/rand/v2"
+	"sync"
+
+	"github.com/pion/rtp"
+
+	"github.com/trunkline/trunkline/media-engine/internal/monotime"
+	"github.com/trunkline/trunkline/media-engine/internal/opus"
+	"github.com/trunkline/trunkline/media-engine/internal/utterance"
+)
+
+const (
+	rtpClockHz   = 48_000
+	rtpFrameTime = rtpClockHz / 50
+)
+
+// mouth sends what the agent says as Opus packets.
+//
+// RTP time follows the ticks, also those in which nothing is sent: a receiver would take time that stands still in a
+// pause for delay of the network, and play late for good. Sequence numbers count packets, so they have no holes.
+type mouth struct {
+	tell func(utterance.Event, int64)
+
+	mu       sync.Mutex
+	queue    utterance.Queue
+	encoder  *opus.Encoder
+	sent     uint64
+	speaking bool
+	packet   rtp.Packet
+	timeBase uint32
+	frame    [utterance.FrameSamples]int16
+	payload  [opus.MaxPacketBytes]byte
+}
+
+// start makes it possible to speak; before, what is played waits.
+func (m *mouth) start() error {
+	encoder, err := opus.NewEncoder()
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.encoder = encoder
+	m.timeBase = rand.Uint32()
+	m.packet.Header = rtp.Header{Version: 2, SequenceNumber: uint16(rand.Uint32())}
+	return nil
+}
+
+// tick sends the next 20 ms, if there is something to say and a network to take it.
+//
+// While there is none, nothing is taken from the queue: the answer waits for its listener.
+func (m *mouth) tick(number int64, to room) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.encoder == nil || m.queue.Idle() || !to.ready() {
+		m.speaking = false
+		return
+	}
+	speaking, events := m.queue.Next(&m.frame)
+	if speaking {
+		m.send(number, to)
+	}
+	m.speaking = speaking
+	m.tellAll(events, monotime.Us())
+}
+
+func (m *mouth) send(number int64, to room) {
+	n, err := m.encoder.Encode(m.frame[:], m.payload[:])
+	if err == nil {
+		m.packet.Timestamp = m.timeBase + uint32(number)*rtpFrameTime
+		m.packet.Marker = !m.speaking
+		m.packet.Payload = m.payload[:n]
+		err = to.send(&m.packet)
+	}
+	if err != nil {
+		return
+	}
+	m.packet.SequenceNumber++
+	m.sent++
+}
+
+func (m *mouth) play(number uint32, pcm []int16) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.queue.Play(number, pcm)
+}
+
+func (m *mouth) end(number uint32) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.queue.End(number)
+}
+
+func (m *mouth) pause() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tellAll(m.queue.Pause(), monotime.Us())
+}
+
+func (m *mouth) resume() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.queue.Resume()
+}
+
+func (m *mouth) flush() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tellAll(m.queue.Flush(), monotime.Us())
+}
+
+func (m *mouth) packets() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.sent
+}
+
+// tellAll tells with the lock held, so that a worker hears in the order in which it happened.
+func (m *mouth) tellAll(events []utterance.Event, atUs int64) {
+	for _, event := range events {
+		m.tell(event, atUs)
+	}
+}

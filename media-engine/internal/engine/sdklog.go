@@ -1,0 +1,78 @@
+package engine
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/livekit/protocol/logger"
+	lksdk "github.com/livekit/server-sdk-go/v2"
+)
+
+// restarting is what the SDK says right before it joins a room anew. It has no callback for that: see
+// forgetParticipants. The integration test notices if a later version says something else.
+const restarting = "restarting connection..."
+
+// RouteSDKLogs sends what LiveKit's SDK has to say to slog, a level lower than the SDK takes it: what matters of it
+// comes as events.
+func RouteSDKLogs() { lksdk.SetLogger(sdkLogger{}) }
+
+// sdkLogger is the SDK's logger. It keeps values to itself where they could be secrets: whole requests and responses.
+type sdkLogger struct {
+	onRestart func()
+	with      []any
+}
+
+func (l sdkLogger) Debugw(string, ...any) {}
+
+func (l sdkLogger) Infow(text string, values ...any) {
+	if text == restarting && l.onRestart != nil {
+		l.onRestart()
+	}
+	l.log(slog.LevelDebug, text, nil, values)
+}
+
+func (l sdkLogger) Warnw(text string, err error, values ...any) {
+	l.log(slog.LevelInfo, text, err, values)
+}
+
+func (l sdkLogger) Errorw(text string, err error, values ...any) {
+	l.log(slog.LevelInfo, text, err, values)
+}
+
+func (l sdkLogger) WithValues(values ...any) logger.Logger {
+	l.with = append(l.with[:len(l.with):len(l.with)], values...)
+	return l
+}
+
+func (l sdkLogger) WithUnlikelyValues(values ...any) logger.UnlikelyLogger {
+	return logger.NewUnlikelyLogger(l, values...)
+}
+
+func (l sdkLogger) WithName(string) logger.Logger      { return l }
+func (l sdkLogger) WithComponent(string) logger.Logger { return l }
+func (l sdkLogger) WithCallDepth(int) logger.Logger    { return l }
+func (l sdkLogger) WithItemSampler() logger.Logger     { return l }
+func (l sdkLogger) WithoutSampler() logger.Logger      { return l }
+
+func (l sdkLogger) WithDeferredValues() (logger.Logger, logger.DeferredFieldResolver) {
+	_, discarded := logger.GetDiscardLogger().WithDeferredValues()
+	return l, discarded
+}
+
+func (l sdkLogger) log(level slog.Level, text string, err error, values []any) {
+	if !slog.Default().Enabled(context.Background(), level) {
+		return
+	}
+	attributes := make([]any, 0, len(l.with)+len(values)+2)
+	if err != nil {
+		attributes = append(attributes, "error", err)
+	}
+	for _, pairs := range [][]any{l.with, values} {
+		for i := 0; i+1 < len(pairs); i += 2 {
+			if pairs[i] != "httpResponse" {
+				attributes = append(attributes, pairs[i], pairs[i+1])
+			}
+		}
+	}
+	slog.Log(context.Background(), level, "livekit: "+text, attributes...)
+}
