@@ -49,10 +49,10 @@ func (b *Buffer) Push(seq uint16, timestamp uint32, payload []byte, arrivedUs in
 	case !b.started:
 		b.started = true
 		b.restart(p, delayUs, arrivedUs)
-	case resting && known && number < b.last.number:
+	case resting && known && number < b.last.number && p.at <= b.last.at:
 		b.sequence.add(number)
 		b.stats.Late++
-	case resting && (!fits || -early > b.delays.maxUs || arrivedUs-b.arrivedUs > pauseUs):
+	case resting && (!fits || number < b.last.number || -early > b.delays.maxUs || arrivedUs-b.arrivedUs > pauseUs):
 		b.restart(p, delayUs, arrivedUs)
 	case fits:
 		b.accept(p, delayUs, arrivedUs)

@@ -51,12 +51,14 @@ func (d *delays) add(delayUs int64) {
 			second = each
 		}
 	}
-	d.leastUs = least
 	late := second - least
 	if d.count < 2 {
 		late = 0
 	}
-	d.lateUs = max(late+min(late, guardUs), d.lateUs-decayUs)
+	// Where the road got slower for good, packets are no longer late, but no later than they were either.
+	d.lateUs -= max(0, least-d.leastUs)
+	d.leastUs = least
+	d.lateUs = min(max(late+min(late, guardUs), d.lateUs-decayUs), d.maxUs)
 }
 
 // played enters how many packets were lost right before one that was played.

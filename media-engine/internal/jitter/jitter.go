@@ -226,7 +226,7 @@ func (b *Buffer) next() Out {
 // lostBefore counts the packets right before this one that never came.
 func (b *Buffer) lostBefore(p *packet) (lost int) {
 	for number := p.number - 1; number > b.last.number && lost < maxConcealed; number-- {
-		if b.sequence.highest-number >= remembered || b.sequence.has(number) {
+		if number < b.sequence.first || b.sequence.highest-number >= remembered || b.sequence.has(number) {
 			break
 		}
 		lost++
