@@ -51,19 +51,38 @@ def _is_listen_address(value: str) -> str:
 
 
 def _is_http_url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        # `port` is checked when it is read.
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if value and not good:
+    if value and not _names_host(value, "http", "https"):
         raise ValueError(f"{value!r} is not http://HOST:PORT or https://HOST")
     return value
 
 
+def _is_redis_url(value: str) -> str:
+    if not _names_host(value, "redis", "rediss") and not value.startswith("unix://"):
+        # Without the value: it may have a password.
+        raise ValueError("not redis://[USER:PASSWORD@]HOST[:PORT][/NUMBER]")
+    return value
+
+
+def _is_sip_host(value: str) -> str:
+    # It becomes a part of a SIP URI, in which these would mean something.
+    if value and (set(value) & set("/?;@# ") or not _names_host(f"sip://{value}", "sip")):
+        raise ValueError(f"{value!r} is not HOST or HOST:PORT")
+    return value
+
+
+def _names_host(url: str, *schemes: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        # `port` is checked when it is read.
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 ListenAddress = Annotated[str, AfterValidator(_is_listen_address)]
 HttpUrl = Annotated[str, AfterValidator(_is_http_url)]
+RedisUrl = Annotated[str, AfterValidator(_is_redis_url)]
+SipHost = Annotated[str, AfterValidator(_is_sip_host)]
 
 
 class Settings(BaseSettings):
@@ -75,7 +94,7 @@ class Settings(BaseSettings):
     livekit_api_key: str = ""
     livekit_api_secret: SecretStr = SecretStr("")
     livekit_host: str = "ws://localhost:7880"
-    redis_url: str = "redis://localhost:6379/0"
+    redis_url: RedisUrl = "redis://localhost:6379/0"
 
     # Orchestrator
     orch_listen: ListenAddress = ":8000"
@@ -95,7 +114,7 @@ class Settings(BaseSettings):
 
     # Twilio and SIP
     twilio_auth_token: SecretStr = SecretStr("")
-    twilio_sip_ingress_host: str = ""
+    twilio_sip_ingress_host: SipHost = ""
     """Host or host:port of livekit-sip, as Twilio dials it."""
     sip_trunk_username: str = ""
     sip_trunk_password: SecretStr = SecretStr("")
@@ -107,7 +126,9 @@ class Settings(BaseSettings):
 
     # Agent worker
     agent_name: str = "trunkline"
-    worker_id: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
+    worker_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")] = Field(
+        default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}"
+    )
     worker_capacity: Annotated[int, Field(ge=1, le=500)] = 25
     worker_hard_capacity: Annotated[int, Field(ge=0, le=500)] = 0
     """Calls a worker takes when it takes over from another; 0: 1.36 times WORKER_CAPACITY."""
@@ -214,6 +235,9 @@ def load_settings(**overrides: object) -> Settings:
             for e in error.errors()
         ]
         raise ConfigError("; ".join(lines), "see .env.example") from error
+    except (UnicodeDecodeError, OSError) as error:
+        problem = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigError(f".env can't be read: {problem}", "see .env.example") from error
 
 
 @lru_cache(maxsize=1)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -13,12 +15,11 @@ from typer.testing import CliRunner
 
 from trunkline.agent.orchestrator_client import OrchestratorClient
 from trunkline.agent.pipeline.stt import check_providers
-from trunkline.cli import call, call_report, tokens
+from trunkline.cli import call, call_report, main, tokens
 from trunkline.cli.call_report import CallReport
 from trunkline.core.errors import ConfigError
 from trunkline.loadtest.load_test import new_folder
 from trunkline.loadtest.verdict import CallResult, TurnRow
-from trunkline.orchestrator.app import make_context
 from trunkline.settings import load_settings
 
 pytestmark = pytest.mark.unit
@@ -56,10 +57,54 @@ def test_a_list_of_phrases_that_is_not_there_is_named_once(folder: Path) -> None
     assert str(error.value) == f"STT_PHRASES: can't read {folder}/none.txt: No such file or directory"
 
 
-def test_a_redis_url_that_is_none_is_not_shown_with_its_password() -> None:
-    with pytest.raises(ConfigError, match="REDIS_URL is no Redis URL") as error:
-        make_context(load_settings(**KEYS, redis_url="http://user:hidden@redis:6379"))
+@pytest.mark.parametrize("value", ["http://u:hidden@redis:6379", "nonsense", "redis://", "redis://u:hidden@redis:abc"])
+def test_a_redis_url_that_is_none_is_not_shown_with_its_password(value: str) -> None:
+    with pytest.raises(ConfigError, match=r"^REDIS_URL: not redis://") as error:
+        load_settings(redis_url=value)
     assert "hidden" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", ["redis://redis:6379/0", "rediss://:pw@redis", "unix:///run/redis.sock"])
+def test_redis_urls_are_taken(value: str) -> None:
+    assert load_settings(redis_url=value).redis_url == value
+
+
+@pytest.mark.parametrize("value", ["host:abc", "sip.example/x", "sip.example?a=b", "user@sip.example", "sip example"])
+def test_a_sip_host_that_would_be_another_uri_is_refused(value: str) -> None:
+    with pytest.raises(ConfigError, match=r"^TWILIO_SIP_INGRESS_HOST: "):
+        load_settings(twilio_sip_ingress_host=value)
+
+
+def test_a_worker_id_that_would_be_another_path_is_refused() -> None:
+    with pytest.raises(ConfigError, match="WORKER_ID: String should match"):
+        load_settings(worker_id="a/../b")
+
+
+def test_an_env_file_of_bytes_is_named(folder: Path) -> None:
+    (folder / ".env").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"^\.env can't be read: not UTF-8 text"):
+        load_settings()
+
+
+def test_tasks_that_fail_side_by_side_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    group = ExceptionGroup("", [ExceptionGroup("", [ConfigError("no voice", "install one")]), ConfigError("other")])
+    monkeypatch.setattr(main, "app", raising(group))
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert (ended.value.code, capsys.readouterr().err) == (1, "trunkline: no voice (install one)\n")
+
+
+def test_a_bug_among_failed_tasks_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main, "app", raising(ExceptionGroup("", [ConfigError("no voice"), KeyError("bug")])))
+    with pytest.raises(ExceptionGroup):
+        main.main()
+
+
+def raising(error: Exception) -> Callable[[], None]:
+    def app() -> None:
+        raise error
+
+    return app
 
 
 async def test_workers_reach_their_orchestrator_past_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +136,8 @@ def test_a_folder_that_can_not_be_made_is_a_wrong_option(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("sentence", ["", "  ", "---", "x" * 301])
-def test_only_what_can_be_said_is_said(sentence: str) -> None:
+def test_only_what_can_be_said_is_said(sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(call, "configure_logs", lambda *_: None)
     result = CliRunner().invoke(call.app, ["--say", sentence])
     assert isinstance(result.exception, ConfigError)
 

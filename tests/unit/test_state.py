@@ -57,6 +57,11 @@ def test_tools_read_what_up_wrote(plan: Plan, tmp_path: Path, child: subprocess.
     assert "hush" not in repr(state)
 
 
+def test_a_folder_that_can_not_be_made_is_one_line(plan: Plan) -> None:
+    with pytest.raises(ConfigError, match=r"^/proc/none: No such file or directory"):
+        make_private_folder(Path("/proc/none"))
+
+
 def test_nothing_runs(plan: Plan, tmp_path: Path) -> None:
     path = tmp_path / "stack.json"
     with pytest.raises(ConfigError, match=r"no stack is running .*trunkline up"):

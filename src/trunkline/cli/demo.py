@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from trunkline.agent.pipeline.phrases import load_phrases
+from trunkline.agent.pipeline.stt import check_providers
 from trunkline.cli import call_report
 from trunkline.cli.call_report import CallReport
 from trunkline.cli.placing import Exchange, Order, fetch_records, place_call
@@ -82,6 +83,8 @@ class _Demo:
         """The whole demo; the exit code."""
         async with AsyncExitStack() as cleanup:
             run_dir = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="trunkline-")))
+            settings = load_settings()
+            check_providers(settings)
             self._step(f"what a stack needs, and {self._calls} phone calls")
             programs = await find_servers(run_dir, self._progress)
             phone_program = await find_phone(self._progress)
@@ -89,7 +92,7 @@ class _Demo:
             plan = make_plan(
                 programs,
                 free_ports(HOST),
-                load_settings(),
+                settings,
                 run_dir,
                 workers=self._workers,
                 host=HOST,

@@ -65,6 +65,16 @@ def main() -> None:
     """Runs a subcommand; an error raised on purpose becomes one line and exit code 1."""
     try:
         app()
-    except TrunklineError as error:
-        sys.stderr.write(f"trunkline: {error}\n")
+    except (TrunklineError, BaseExceptionGroup) as error:
+        sys.stderr.write(f"trunkline: {_on_purpose(error)}\n")
         sys.exit(1)
+
+
+def _on_purpose(error: BaseException) -> BaseException:
+    """The first error of what tasks that ran side by side raised; a group with a bug in it is raised again."""
+    while isinstance(error, BaseExceptionGroup):
+        _, bugs = error.split(TrunklineError)
+        if bugs is not None:
+            raise error
+        error = error.exceptions[0]
+    return error

@@ -75,6 +75,7 @@ async def _run(workers: int, host: str, ports: PortChoice, log_dir: Path | None)
 
 
 async def _plan(workers: int, host: str, choice: PortChoice, log_dir: Path | None, status: _Status) -> Plan:
+    from trunkline.agent.pipeline.stt import check_providers
     from trunkline.settings import load_settings
     from trunkline.stack.binaries import find_servers
     from trunkline.stack.plan import make_plan
@@ -82,6 +83,7 @@ async def _plan(workers: int, host: str, choice: PortChoice, log_dir: Path | Non
     from trunkline.stack.state import clean_leftovers, make_private_folder, state_file
 
     settings = load_settings()
+    check_providers(settings)
     for name in clean_leftovers():
         status.say(f"{name}: left over from a stack that crashed; ended")
     ports = free_ports(host) if choice is PortChoice.FREE else standard_ports(host)

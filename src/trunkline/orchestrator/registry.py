@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 
 from trunkline.core import wire
 from trunkline.core.admission import LEASE_S, WORKER_ALIVE_S
-from trunkline.core.errors import CapacityError, ConfigError, UpstreamUnavailableError
+from trunkline.core.errors import CapacityError, UpstreamUnavailableError
 from trunkline.core.failover import Orphan
 from trunkline.core.units import s_to_us
 
@@ -113,14 +113,10 @@ class Registry:
 
     @classmethod
     def at(cls, url: str) -> Registry:
-        """A registry at a Redis URL; connects when it is first used. Raises ConfigError: it is no such URL."""
-        try:
-            redis = Redis.from_url(
-                url, decode_responses=True, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
-            )
-        except ValueError as error:
-            # Not the URL itself: it may have a password.
-            raise ConfigError("REDIS_URL is no Redis URL", "write it like redis://HOST:6379/0") from error
+        """A registry at a Redis URL; connects when it is first used."""
+        redis = Redis.from_url(
+            url, decode_responses=True, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S
+        )
         return cls(redis)
 
     async def close(self) -> None:

@@ -48,7 +48,10 @@ class Stack:
     async def __aenter__(self) -> Self:
         """Starts everything. Raises ConfigError or UpstreamError: the first failure, with everything stopped again."""
         self._began = time.monotonic()
-        self.plan.prepare()
+        try:
+            self.plan.prepare()
+        except OSError as error:
+            raise ConfigError(f"{error.filename}: {error.strerror}", "the stack keeps its files there") from error
         try:
             await self._start_all()
         except BaseException:
@@ -149,10 +152,12 @@ class Stack:
         self.plan.clean()
 
     async def _stop(self, process: Process) -> None:
-        if process.pid is not None:
+        ran = process.pid is not None
+        if ran:
             self._tell(process, State.STOPPING)
         await process.stop()
-        self._tell(process, process.state)
+        if ran:
+            self._tell(process, process.state)
 
     def _tell(self, process: Process, state: str) -> None:
         with contextlib.suppress(OSError):  # a closed terminal must not keep us from stopping what we started

@@ -158,11 +158,14 @@ def forget(path: Path | None = None) -> None:
 
 
 def make_private_folder(folder: Path) -> None:
-    """A folder that only we can read and that git does not see."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """A folder that only we can read and that git does not see. Raises ConfigError where it can't be made."""
     ignore = folder / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text("*\n")
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not ignore.exists():
+            ignore.write_text("*\n")
+    except OSError as error:
+        raise ConfigError(f"{folder}: {error.strerror}", "the stack keeps its files there") from error
 
 
 def _read(path: Path) -> StackState | None:

@@ -33,6 +33,8 @@ def without_speech(text: str) -> str:
 def _pass_on(message: Message) -> None:
     record = message.record
     level = record["level"].no
+    if record["name"] == "pipecat":  # it greets when it is imported
+        return
     target = logging.getLogger(record["name"] or "loguru")
     error = record["exception"]
     if level <= logging.DEBUG:
