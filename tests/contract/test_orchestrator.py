@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
+import signal
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -19,7 +21,8 @@ from trunkline.agent.orchestrator_client import worker_token
 from trunkline.core import wire
 from trunkline.core.errors import UpstreamUnavailableError
 from trunkline.emulators.twilio import DialSip, HangUp, Speak, TwilioEmulator, new_call_sid, read_twiml
-from trunkline.orchestrator.app import create_app
+from trunkline.orchestrator import body_limit
+from trunkline.orchestrator.app import _must_go_on, create_app
 from trunkline.orchestrator.calls import Calls
 from trunkline.orchestrator.context import Context
 from trunkline.orchestrator.failover import Watchdog
@@ -180,6 +183,44 @@ async def test_without_a_trunk_no_call_is_taken(orch: Orch) -> None:
     with pytest.raises(UpstreamUnavailableError, match="503"):
         await orch.twilio.incoming_call(new_call_sid(), "+1555", "+1556")
     assert (await orch.http.get("/calls", headers=KEYED)).json()["used"] == 0
+
+
+async def test_a_body_is_bounded_before_anybody_is_asked_who_sent_it(orch: Orch) -> None:
+    """Announced or not: in pieces it has no length."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b"x" * 100_000
+
+    for path in ("/token", "/twilio/voice", "/livekit/webhook", "/calls/CA1/lease", "/nowhere"):
+        for body in (b"x" * 2_000_000, pieces()):
+            assert (await orch.http.post(path, content=body)).status_code == 413
+
+
+async def test_a_body_that_never_ends_is_given_up(orch: Orch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body_limit, "BODY_TIMEOUT_S", 0.01)
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    response = await orch.http.post("/token", content=slow())
+    assert (response.status_code, response.json()["reason"]) == (408, "too_slow")
+
+
+async def test_an_orchestrator_without_its_watchdog_ends(orch: Orch, monkeypatch: pytest.MonkeyPatch) -> None:
+    raised: list[int] = []
+    monkeypatch.setattr(signal, "raise_signal", raised.append)
+
+    async def broken() -> None:
+        raise KeyError("room")
+
+    for work, signals in ((broken(), [signal.SIGTERM]), (asyncio.sleep(0), [])):
+        raised.clear()
+        task = asyncio.ensure_future(work)
+        await asyncio.wait({task})
+        _must_go_on(task)
+        assert raised == signals
 
 
 async def test_without_redis_twilio_is_sent_to_its_fallback() -> None:

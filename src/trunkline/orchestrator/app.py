@@ -11,6 +11,7 @@ failover.py         the watchdog
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from fastapi.exceptions import RequestValidationError
 
 from trunkline.core.errors import ConfigError, UpstreamError, UpstreamRejectedError
 from trunkline.orchestrator import control, livekit_webhook, twilio, workers_api
+from trunkline.orchestrator.body_limit import BodyLimit
 from trunkline.orchestrator.calls import Calls
 from trunkline.orchestrator.context import Context, RefusedError
 from trunkline.orchestrator.failover import Watchdog
@@ -57,6 +59,8 @@ def create_app(context: Context) -> FastAPI:
             asyncio.create_task(_keep_trunk(context), name="trunk"),
             asyncio.create_task(Watchdog(context.registry, context.calls, context.livekit).run(), name="watchdog"),
         ]
+        for task in work:
+            task.add_done_callback(_must_go_on)
         try:
             yield
         finally:
@@ -67,6 +71,7 @@ def create_app(context: Context) -> FastAPI:
             await context.registry.close()
 
     app = FastAPI(title="trunkline orchestrator", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(BodyLimit)
     app.state.context = context
     for router in (twilio.router, livekit_webhook.router, workers_api.router, control.router):
         app.include_router(router)
@@ -115,6 +120,13 @@ async def _keep_trunk(context: Context) -> None:
                 told = str(error)
                 log.warning("trunk_not_made", error=told)
         await asyncio.sleep(TRUNK_LOOK_S if context.trunk_ready else TRUNK_RETRY_S)
+
+
+def _must_go_on(task: asyncio.Task[None]) -> None:
+    """Without its watchdog an orchestrator looks well and rescues nobody: it ends, and is started again."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("background_work_broke", work=task.get_name(), error=repr(error), exc_info=error)
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _no_password(context: Context) -> str:

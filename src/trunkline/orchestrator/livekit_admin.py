@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import aiohttp
 import structlog
+from google.protobuf.message import DecodeError
 from livekit import api
 from livekit.protocol import models
 
@@ -199,6 +200,9 @@ class LiveKitAdmin:
             raise UpstreamTimeoutError("livekit", f"no answer within {REQUEST_TIMEOUT_S:.0f} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise UpstreamUnavailableError("livekit", f"can't connect to {self._settings.livekit_http_url}") from error
+        except (ValueError, KeyError, DecodeError) as error:
+            problem = f"{self._settings.livekit_http_url} answers, but not as livekit-server does"
+            raise UpstreamUnavailableError("livekit", problem) from error
 
 
 def _metadata(call: str) -> str:
