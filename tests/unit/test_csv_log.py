@@ -73,6 +73,13 @@ def test_turns_and_calls_have_files_of_their_own(tmp_path: Path) -> None:
     assert (row["reason"], row["answered_us"], row["ended_us"]) == ("caller_hung_up", "", "5")
 
 
+def test_what_callers_said_is_for_its_owner_alone(tmp_path: Path) -> None:
+    csv_log = CsvLog(tmp_path, now_wall=lambda: NOON)
+    csv_log.write(turn())
+    csv_log.close()
+    assert {file.stat().st_mode & 0o777 for file in tmp_path.iterdir()} == {0o600}
+
+
 def test_a_new_day_is_a_new_file_with_a_header(tmp_path: Path) -> None:
     days = iter([NOON, NOON, NOON + timedelta(days=1)])
     log = CsvLog(tmp_path, lambda: next(days))

@@ -7,6 +7,7 @@ dropped and counted. What was written reaches the disk's cache within a second, 
 from __future__ import annotations
 
 import csv
+import os
 import queue
 import threading
 import time
@@ -144,13 +145,13 @@ class _DailyFile:
 
     def probe(self, day: date) -> None:
         """Opens the day's file for appending, to see whether that works."""
-        self._path(day).open("a").close()
+        self._open(day).close()
 
     def append(self, day: date, row: Row) -> None:
         """Writes a row, and before the first row of a file its header."""
         if day != self._day or self._file is None:
             self.close()
-            self._file = self._path(day).open("a", encoding="utf-8", newline="")
+            self._file = self._open(day)
             self._day = day
             if self._file.tell() == 0:
                 csv.writer(self._file).writerow(row)
@@ -166,6 +167,12 @@ class _DailyFile:
         if self._file is not None:
             file, self._file = self._file, None
             file.close()
+
+    def _open(self, day: date) -> IO[str]:
+        # Made for its owner alone: it holds what callers said.
+        return open(
+            self._path(day), "a", encoding="utf-8", newline="", opener=lambda path, flags: os.open(path, flags, 0o600)
+        )
 
     def _path(self, day: date) -> Path:
         return self._directory / f"{self._name}-{day.isoformat()}.csv"
