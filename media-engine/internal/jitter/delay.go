@@ -8,7 +8,7 @@ const (
 	// guardUs is what is added to the lateness that was seen.
 	guardUs = 2_000
 	tickUs  = 20_000
-	// One packet in 64 lost, and it pays to wait for the copy that the next one carries.
+	// With one loss in 64 packets it pays to wait for the copy that the next one carries.
 	lossCost, lossyFrom, lossMost = 64, 128, 512
 )
 
@@ -23,7 +23,7 @@ type delays struct {
 	leastUs int64
 	// lateUs is how late packets must be expected to be: grows at once, shrinks slowly.
 	lateUs int64
-	// loss goes up by lossCost with a lost packet and down by 1 with a played one; lossy from lossyFrom until 0.
+	// loss goes up by lossCost with a loss and down by 1 with a packet played; lossy from lossyFrom down to 0.
 	loss  int
 	lossy bool
 }
@@ -61,9 +61,12 @@ func (d *delays) add(delayUs int64) {
 	d.lateUs = min(max(late+min(late, guardUs), d.lateUs-decayUs), d.maxUs)
 }
 
-// played enters how many packets were lost right before one that was played.
-func (d *delays) played(lost int) {
-	d.loss = min(max(0, d.loss-1+lost*lossCost), lossMost)
+// played enters a packet that was played, and whether the one before it was lost.
+func (d *delays) played(afterLoss bool) {
+	d.loss = max(0, d.loss-1)
+	if afterLoss {
+		d.loss = min(d.loss+lossCost, lossMost)
+	}
 	d.lossy = d.loss > 0 && (d.lossy || d.loss >= lossyFrom)
 }
 

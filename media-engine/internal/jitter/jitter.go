@@ -167,6 +167,7 @@ func (b *Buffer) start(nowUs, targetUs int64) bool {
 	}
 	b.playing, b.paused, b.concealed = true, false, 0
 	b.playhead = b.waiting[0].at
+	b.last.number = b.waiting[0].number - 1 // What is missing before it is no loss.
 	return true
 }
 
@@ -216,22 +217,17 @@ func (b *Buffer) drop() packet {
 
 // next hands out the first packet.
 func (b *Buffer) next() Out {
-	b.delays.played(b.lostBefore(&b.waiting[0]))
+	b.delays.played(b.lossBefore(&b.waiting[0]))
 	p := b.drop()
 	b.playhead = p.at + p.samples()
 	b.paused, b.concealed = announcesPause(p.payload), 0
 	return b.out(Packet, p.payload, p.ms)
 }
 
-// lostBefore counts the packets right before this one that never came.
-func (b *Buffer) lostBefore(p *packet) (lost int) {
-	for number := p.number - 1; number > b.last.number && lost < maxConcealed; number-- {
-		if number < b.sequence.first || b.sequence.highest-number >= remembered || b.sequence.has(number) {
-			break
-		}
-		lost++
-	}
-	return lost
+// lossBefore tells if the packet right before this one never came.
+func (b *Buffer) lossBefore(p *packet) bool {
+	before := p.number - 1
+	return before > b.last.number && before >= b.sequence.first && !b.sequence.has(before)
 }
 
 // missing decides what to play in the place of a packet that is not here.

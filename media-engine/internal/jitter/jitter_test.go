@@ -52,60 +52,61 @@ func TestWhatIsHandedOut(t *testing.T) {
 	for name, each := range map[string]struct {
 		packets []pushed
 		want    string
+		minMs   int
 	}{
-		"nothing": {nil, "- - -"},
+		"nothing": {want: "- - -"},
 		"the end of speech is concealed for three ticks at most": {
-			[]pushed{{0, 0, 0, silk}, {1, 20, 20, silk}}, "p p c c c - - -",
+			[]pushed{{0, 0, 0, silk}, {1, 20, 20, silk}}, "p p c c c - - -", 0,
 		},
 		"a pause that was announced is not concealed": {
 			[]pushed{{0, 0, 0, silk}, {1, 20, 20, dtx}, {2, 420, 420, dtx}, {3, 440, 440, silk}},
-			"p p" + strings.Repeat(" -", 19) + " p p c c c -",
+			"p p" + strings.Repeat(" -", 19) + " p p c c c -", 0,
 		},
 		"a lost packet with nothing behind it, then with the next": {
-			[]pushed{{0, 0, 0, silk}, {2, 40, 40, silk}, {3, 60, 60, silk}}, "p c p p c c c",
+			[]pushed{{0, 0, 0, silk}, {2, 40, 40, silk}, {3, 60, 60, silk}}, "p c p p c c c", 0,
 		},
 		"a lost packet whose copy has come in time": {
-			[]pushed{{0, 0, 0, silk}, {2, 40, 22, silk}, {3, 60, 60, silk}}, "p f p p c c c",
+			[]pushed{{0, 0, 0, silk}, {2, 40, 40, silk}, {3, 60, 60, silk}}, "- p f p p c c c", 40,
 		},
 		"CELT carries no copy": {
-			[]pushed{{0, 0, 0, celt}, {2, 40, 22, celt}, {3, 60, 60, celt}}, "p c p p c c c",
+			[]pushed{{0, 0, 0, celt}, {2, 40, 40, celt}, {3, 60, 60, celt}}, "- p c p p c c c", 40,
 		},
 		"three lost: two guessed, one recovered": {
-			[]pushed{{0, 0, 0, silk}, {4, 80, 62, silk}, {5, 100, 100, silk}}, "p c c f p p c",
+			[]pushed{{0, 0, 0, silk}, {4, 80, 80, silk}, {5, 100, 100, silk}}, "- p c c f p p c", 40,
 		},
 		"a long gap is silence": {
-			[]pushed{{0, 0, 0, silk}, {10, 200, 200, silk}, {11, 220, 220, silk}}, "p c c c - - - - - - p p c",
+			[]pushed{{0, 0, 0, silk}, {10, 200, 200, silk}, {11, 220, 220, silk}}, "p c c c - - - - - - p p c", 0,
 		},
 		"overtaken": {
-			[]pushed{{0, 0, 0, silk}, {2, 40, 22, silk}, {1, 20, 23, silk}, {3, 60, 60, silk}}, "p p p p c c c",
+			[]pushed{{0, 0, 0, silk}, {2, 40, 40, silk}, {1, 20, 41, silk}, {3, 60, 60, silk}}, "- p p p p c c c", 40,
 		},
 		"overtaken at the start": {
-			[]pushed{{1, 20, 1, silk}, {0, 0, 2, silk}, {2, 40, 40, silk}}, "p p p c c c",
+			[]pushed{{1, 20, 21, silk}, {0, 0, 22, silk}, {2, 40, 41, silk}}, "- p p p c c c", 0,
 		},
 		"the time after the pause starts between ticks": {
-			[]pushed{{0, 0, 0, silk}, {1, 131, 131, silk}, {2, 151, 151, silk}}, "p c c c - - - p p c",
+			[]pushed{{0, 0, 0, silk}, {1, 131, 131, silk}, {2, 151, 151, silk}}, "p c c c - - - p p c", 0,
 		},
 		"packets of 10 ms": {
 			[]pushed{{0, 0, 0, opus(8, 1)}, {1, 10, 5, opus(8, 1)}, {2, 20, 15, opus(8, 1)}, {3, 30, 25, opus(8, 1)}},
-			"p10p10 p10p10 c10c10 c10- - -",
+			"p10p10 p10p10 c10c10 c10-10 - -", 0,
 		},
 		"packets of 40 ms": {
-			[]pushed{{0, 0, 0, opus(10, 1)}, {1, 40, 40, opus(9, 2)}}, "p40 r p40 r c c c -",
+			[]pushed{{0, 0, 0, opus(10, 1)}, {1, 40, 40, opus(9, 2)}}, "p40 r p40 r c c c -", 0,
 		},
 		"packets of 60 ms": {
-			[]pushed{{0, 0, 0, opus(11, 1)}, {1, 60, 60, opus(11, 1)}}, "p60 r r p60 r r c c c -",
+			[]pushed{{0, 0, 0, opus(11, 1)}, {1, 60, 60, opus(11, 1)}}, "p60 r r p60 r r c c c -", 0,
 		},
 		"packets of 30 ms": {
 			[]pushed{{0, 0, 0, opus(8, 3)}, {1, 30, 5, opus(8, 3)}, {2, 60, 60, opus(8, 3)}, {3, 90, 65, opus(8, 3)}},
-			"p30 r10p30 r p30 r10p30 r c c c -",
+			"p30 r10p30 r p30 r10p30 r c c c -", 0,
 		},
 		"a lost packet of 60 ms": {
-			[]pushed{{0, 0, 0, opus(11, 1)}, {2, 120, 62, opus(11, 1)}}, "p60 r r f60 r r p60 r r c",
+			[]pushed{{0, 0, 0, opus(11, 1)}, {2, 120, 120, opus(11, 1)}}, "- - - p60 r r f60 r r p60 r r c", 80,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ticks := len(strings.Fields(each.want))
-			if got := told(New(Config{}), ticks*20, each.packets); got != each.want {
+			if got := told(New(Config{MinMs: each.minMs}), ticks*20, each.packets); got != each.want {
 				t.Errorf("\n got %s\nwant %s", got, each.want)
 			}
 		})

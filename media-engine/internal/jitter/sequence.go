@@ -29,9 +29,10 @@ func (s *sequence) extended(number uint16) (extended int64, near bool) {
 	return s.highest + step, step > -remembered && step <= farAhead
 }
 
-// has tells if a near number has come.
+// has tells if a number has come; of one far behind the highest, it does not know.
 func (s *sequence) has(extended int64) bool {
-	return extended <= s.highest && s.seen&(1<<(s.highest-extended)) != 0
+	behind := s.highest - extended
+	return behind >= 0 && behind < remembered && s.seen&(1<<behind) != 0
 }
 
 // add enters a near number that has not come.
