@@ -33,6 +33,16 @@ STAGES = (
 )
 """What can lie between SpeechStart and PlaybackStart, in the order of marks that share an instant."""
 
+METRICS = (
+    "roundtrip",
+    "response",
+    "roundtrip_heard",
+    "response_heard",
+    "barge_in",
+    *(f"stage:{stage}" for stage in STAGES),
+)
+"""All durations that are measured, by the names under which the collector tells them."""
+
 WORDS = (Mark.STT_PARTIAL, Mark.SPEECH_END, Mark.STT_FINAL)
 
 MAX_COUNT = 2**53
@@ -76,6 +86,27 @@ def stages_us(record: TurnRecord) -> dict[Mark, int]:
     ]
     way.sort(key=lambda mark: marks[mark])
     return {after: marks[after] - marks[before] for before, after in zip([Mark.SPEECH_START, *way], way, strict=False)}
+
+
+def barge_in_us(record: TurnRecord) -> int | None:
+    """From the first sound of the interruption to the answer's last packet; None where nothing was interrupted."""
+    stopped_us = _between(record, Mark.BARGE_IN, Mark.PLAYBACK_STOP)
+    # An answer whose last packet was already sent needed no silencing.
+    return stopped_us if stopped_us is not None and stopped_us >= 0 else None
+
+
+def durations_us(record: Record) -> dict[str, int]:
+    """All that one record measures, by the names in `METRICS`; nothing for calls and for turns without an answer."""
+    if isinstance(record, HeardRecord):
+        return {
+            "roundtrip_heard": record.heard_us - record.speech_start_us,
+            "response_heard": record.heard_us - record.speech_end_us,
+        }
+    if not isinstance(record, TurnRecord) or record.outcome is TurnOutcome.UNANSWERED:
+        return {}
+    named = {"roundtrip": roundtrip_us(record), "response": response_us(record), "barge_in": barge_in_us(record)}
+    stages = {f"stage:{stage}": duration_us for stage, duration_us in stages_us(record).items()}
+    return {name: duration_us for name, duration_us in (named | stages).items() if duration_us is not None}
 
 
 def _between(record: TurnRecord, start: Mark, end: Mark) -> int | None:

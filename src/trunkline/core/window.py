@@ -7,12 +7,23 @@ looks. Bounded twice: a sample older than the horizon goes, and of more than `ma
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import NamedTuple
 
 MAX_SAMPLES = 20_000
 """100 callers who each take a turn every 4 s fill this in 13 minutes; sorting it takes a few milliseconds."""
+
+
+class Origin(NamedTuple):
+    """Where a sample comes from; a worker is empty where the caller measured, who does not know it."""
+
+    call: str = ""
+    worker: str = ""
+
+
+NOWHERE = Origin()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +47,26 @@ class RollingWindow:
 
     def __init__(self, horizon_s: float, max_samples: int = MAX_SAMPLES) -> None:
         self.horizon_s = horizon_s
-        self._samples: deque[tuple[float, int]] = deque(maxlen=max_samples)
+        self._samples: deque[tuple[float, int, Origin]] = deque(maxlen=max_samples)
 
     def __len__(self) -> int:
         return len(self._samples)
 
-    def add(self, value: int, now: float) -> None:
+    def add(self, value: int, now: float, origin: Origin = NOWHERE) -> None:
         """Takes a sample that arrives at `now` (monotonic seconds, never less than before)."""
         while self._samples and self._samples[0][0] <= now - self.horizon_s:
             self._samples.popleft()
-        self._samples.append((now, value))
+        self._samples.append((now, value, origin))
 
-    def values(self, now: float, window_s: float) -> list[int]:
-        """The samples of the last `window_s` seconds, the newest first."""
+    def values(self, now: float, window_s: float, wanted: Callable[[Origin], bool] | None = None) -> list[int]:
+        """The samples of the last `window_s` seconds, the newest first; of all origins, or of those that are wanted."""
         since = now - min(window_s, self.horizon_s)
-        return [value for _, value in takewhile(lambda sample: sample[0] > since, reversed(self._samples))]
+        recent = takewhile(lambda sample: sample[0] > since, reversed(self._samples))
+        return [value for _, value, origin in recent if wanted is None or wanted(origin)]
 
-    def summary(self, now: float, window_s: float) -> Summary:
+    def summary(self, now: float, window_s: float, wanted: Callable[[Origin], bool] | None = None) -> Summary:
         """Sums up the last `window_s` seconds before `now`; at most the horizon."""
-        values = sorted(self.values(now, window_s))
+        values = sorted(self.values(now, window_s, wanted))
         if not values:
             return Summary(0)
         p50, p95, p99 = (nearest_rank(values, percent) for percent in (50, 95, 99))

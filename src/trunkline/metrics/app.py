@@ -1,7 +1,8 @@
 """The collector's HTTP side, and the process: one port, HTTP on TCP and datagrams on UDP.
 
 POST /ingest         one event, a JSON list of them, or one a line
-GET  /summary        ?window_sec=N up to the horizon
+GET  /summary        ?window_sec=N up to the horizon, ?metric=NAME for one duration alone, ?call=ID, ?worker=NAME
+GET  /stages         each stage's share of the RoundTrip; ?window_sec=, ?call=, ?worker=
 GET  /calls          ?limit=N, the newest first
 GET  /calls/{call}   all records of one call
 GET  /stats, /healthz
@@ -26,6 +27,7 @@ from trunkline.core.latency import Record, is_call_id, parse_event, parse_json, 
 from trunkline.metrics.call_history import MAX_CALLS, CallHistory
 from trunkline.metrics.csv_log import CsvLog
 from trunkline.metrics.latency_collector import Collector
+from trunkline.metrics.looking_back import LookBack, Metric
 from trunkline.settings import Settings, split_listen
 
 log = structlog.get_logger()
@@ -39,6 +41,7 @@ GRACE_S = 5
 def create_app(collector: Collector) -> FastAPI:
     """The HTTP side of a collector. Errors are answered as `{"error": one line}`."""
     app = FastAPI(title="trunkline metrics", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.collector = collector
 
     @app.exception_handler(RequestValidationError)
     async def _refuse_query(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -57,11 +60,12 @@ def create_app(collector: Collector) -> FastAPI:
         return _take_all(collector, body)
 
     @app.get("/summary")
-    async def summary(window_sec: Annotated[float | None, Query(gt=0, allow_inf_nan=False)] = None) -> JSONResponse:
-        window_s = collector.window_s if window_sec is None else window_sec
-        if window_s > collector.window_s:
-            return _error(400, f"window_sec: only the last {collector.window_s:g} s are kept; see METRICS_WINDOW_S")
-        return JSONResponse(collector.summary(window_s))
+    async def summary(asked: LookBack, metric: Metric) -> JSONResponse:
+        return JSONResponse(collector.summary(*asked) if metric is None else collector.metric(metric, *asked))
+
+    @app.get("/stages")
+    async def stages(asked: LookBack) -> JSONResponse:
+        return JSONResponse(collector.stages(*asked))
 
     @app.get("/calls")
     async def calls(limit: Annotated[int, Query(ge=1, le=MAX_CALLS)] = 100) -> JSONResponse:

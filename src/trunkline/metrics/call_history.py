@@ -27,6 +27,12 @@ class CallHistory:
     turns: deque[wire.TurnRecord] = field(default_factory=lambda: deque(maxlen=MAX_RECORDS_PER_CALL))
     heard: deque[wire.HeardRecord] = field(default_factory=lambda: deque(maxlen=MAX_RECORDS_PER_CALL))
 
+    @property
+    def worker(self) -> str:
+        """The worker that had the call last; empty where only its caller was heard of."""
+        last = self.record or (self.turns[-1] if self.turns else None)
+        return "" if last is None else last.worker
+
     def __len__(self) -> int:
         return 1 + len(self.turns) + len(self.heard)
 
@@ -61,6 +67,11 @@ class RecentCalls:
     def get(self, call: str) -> CallHistory | None:
         """One call, or None where it is unknown or forgotten."""
         return self._calls.get(call)
+
+    def worker(self, call: str) -> str:
+        """The worker that had this call last; empty where that is unknown or forgotten."""
+        history = self._calls.get(call)
+        return "" if history is None else history.worker
 
     def newest(self, limit: int) -> list[CallHistory]:
         """Up to `limit` calls, the last heard of first."""

@@ -1,6 +1,6 @@
 """Takes the records of turns and calls, and tells how long callers wait for an answer.
 
-    UDP datagrams ----+                     +-> rolling windows  -> GET /summary
+    UDP datagrams ----+                     +-> rolling windows  -> GET /summary, /stages
     POST /ingest -----+-> check -> number --+-> recent calls     -> GET /calls
                                             +-> CSV, if wanted
 
@@ -20,8 +20,8 @@ import structlog
 
 from trunkline.core import wire
 from trunkline.core.errors import Reason, RemoteProtocolError
-from trunkline.core.latency import STAGES, Record, parse_event, response_us, roundtrip_us, stages_us
-from trunkline.core.window import RollingWindow, Summary
+from trunkline.core.latency import METRICS, STAGES, Record, durations_us, parse_event
+from trunkline.core.window import Origin, RollingWindow, Summary
 from trunkline.metrics.call_history import RecentCalls
 from trunkline.metrics.csv_log import CsvLog
 from trunkline.metrics.senders import Senders
@@ -52,10 +52,7 @@ class Collector(asyncio.DatagramProtocol):
         self._refused = 0
         self._duplicates = 0
         self._report_at = now()
-        self._durations = {
-            name: RollingWindow(window_s)
-            for name in ("roundtrip", "response", "roundtrip_heard", "response_heard", *STAGES)
-        }
+        self._durations = {name: RollingWindow(window_s) for name in METRICS}
         self._events = {name: RollingWindow(window_s) for name in (*wire.TurnOutcome, "call")}
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
@@ -74,15 +71,7 @@ class Collector(asyncio.DatagramProtocol):
         self.calls.add(record)
         if self._csv_log is not None:
             self._csv_log.write(record)
-        match record:
-            case wire.TurnRecord():
-                self._measure(record)
-            case wire.HeardRecord():
-                self._sample("roundtrip_heard", record.heard_us - record.speech_start_us)
-                self._sample("response_heard", record.heard_us - record.speech_end_us)
-            case wire.CallRecord() if record.reason != Reason.LEASE_LOST:
-                # A lost lease ends a worker's part in the call, not the call.
-                self._events["call"].add(1, self._now())
+        self._measure(record)
         return True
 
     def refuse(self, error: RemoteProtocolError) -> None:
@@ -92,21 +81,57 @@ class Collector(asyncio.DatagramProtocol):
             self._report_at = self._now() + REPORT_PAUSE_S
             log.warning("event_refused", problem=str(error), refused=self._refused)
 
-    def summary(self, window_s: float) -> dict[str, Any]:
-        """What happened in the last `window_s` seconds; RoundTrip first, all durations in milliseconds."""
-        durations = {name: _in_ms(window.summary(self._now(), window_s)) for name, window in self._durations.items()}
-        counts = {name: len(window.values(self._now(), window_s)) for name, window in self._events.items()}
+    def summary(self, window_s: float, call: str | None = None, worker: str | None = None) -> dict[str, Any]:
+        """What happened in the last `window_s` seconds; RoundTrip first, all durations in milliseconds.
+
+        Args:
+            window_s: Seconds to look back.
+            call: Only what this call brought.
+            worker: Only what the calls of this worker brought.
+        """
+        now, wanted = self._now(), self._filter(call, worker)
+        durations = {name: _in_ms(window.summary(now, window_s, wanted)) for name, window in self._durations.items()}
+        counts = {name: len(window.values(now, window_s, wanted)) for name, window in self._events.items()}
         return {
-            "window_sec": int(window_s) if window_s == int(window_s) else window_s,
+            "window_sec": _whole(window_s),
             **durations["roundtrip"],
             "response": durations["response"],
             "roundtrip_heard": durations["roundtrip_heard"],
             "response_heard": durations["response_heard"],
-            "stages": {stage.value: durations[stage] for stage in STAGES},
+            "stages": {stage.value: durations[f"stage:{stage}"] for stage in STAGES},
             "turns": sum(counts[outcome] for outcome in wire.TurnOutcome),
             "unanswered": counts[wire.TurnOutcome.UNANSWERED],
             "barge_ins": counts[wire.TurnOutcome.INTERRUPTED],
             "calls": counts["call"],
+        }
+
+    def metric(
+        self, name: str, window_s: float, call: str | None = None, worker: str | None = None
+    ) -> dict[str, float | int | None]:
+        """One of `METRICS` over the last `window_s` seconds, in milliseconds; filtered like `summary`."""
+        window = self._durations[name]
+        return {
+            "window_sec": _whole(window_s),
+            **_in_ms(window.summary(self._now(), window_s, self._filter(call, worker))),
+        }
+
+    def stages(self, window_s: float, call: str | None = None, worker: str | None = None) -> dict[str, Any]:
+        """What the RoundTrips of the last `window_s` seconds are made of; filtered like `summary`.
+
+        The shares are of the sum of all RoundTrips, so they add up to 1. A stage that only some turns have counts by
+        the time that it took in all, which its average alone does not tell.
+        """
+        now, wanted = self._now(), self._filter(call, worker)
+        found = {stage.value: self._durations[f"stage:{stage}"].summary(now, window_s, wanted) for stage in STAGES}
+        sums = {name: summary.count * (summary.avg or 0.0) for name, summary in found.items()}
+        total = sum(sums.values())
+        return {
+            "window_sec": _whole(window_s),
+            "roundtrip": _in_ms(self._durations["roundtrip"].summary(now, window_s, wanted)),
+            "stages": {
+                name: {**_in_ms(summary), "share": round(sums[name] / total, 4) if total else None}
+                for name, summary in found.items()
+            },
         }
 
     def stats(self) -> dict[str, Any]:
@@ -121,18 +146,31 @@ class Collector(asyncio.DatagramProtocol):
             "senders": self._senders.by_sender(),
         }
 
-    def _measure(self, record: wire.TurnRecord) -> None:
-        self._events[record.outcome].add(1, self._now())
-        if record.outcome is wire.TurnOutcome.UNANSWERED:
-            return
-        self._sample("roundtrip", roundtrip_us(record))
-        self._sample("response", response_us(record))
-        for stage, duration_us in stages_us(record).items():
-            self._sample(stage, duration_us)
+    def _measure(self, record: Record) -> None:
+        now, origin = self._now(), Origin(record.call, "" if isinstance(record, wire.HeardRecord) else record.worker)
+        for name, duration_us in durations_us(record).items():
+            self._durations[name].add(duration_us, now, origin)
+        match record:
+            case wire.TurnRecord():
+                self._events[record.outcome].add(1, now, origin)
+            case wire.CallRecord() if record.reason != Reason.LEASE_LOST:
+                # A lost lease ends a worker's part in the call, not the call.
+                self._events["call"].add(1, now, origin)
 
-    def _sample(self, name: str, duration_us: int | None) -> None:
-        if duration_us is not None:
-            self._durations[name].add(duration_us, self._now())
+    def _filter(self, call: str | None, worker: str | None) -> Callable[[Origin], bool] | None:
+        if call is None and worker is None:
+            return None
+
+        def wanted(origin: Origin) -> bool:
+            # What the caller heard names no worker; whose call it was is known from the call's other records.
+            known = origin.worker or (self.calls.worker(origin.call) if worker is not None else "")
+            return call in (None, origin.call) and worker in (None, known)
+
+        return wanted
+
+
+def _whole(seconds: float) -> float | int:
+    return int(seconds) if seconds == int(seconds) else seconds
 
 
 def _in_ms(summary: Summary) -> dict[str, float | int | None]:
