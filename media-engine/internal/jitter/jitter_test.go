@@ -81,7 +81,7 @@ func TestWhatIsHandedOut(t *testing.T) {
 			[]pushed{{0, 0, 0, silk}, {2, 40, 40, silk}, {1, 20, 41, silk}, {3, 60, 60, silk}}, "- p p p p c c c", 40,
 		},
 		"overtaken at the start": {
-			[]pushed{{1, 20, 21, silk}, {0, 0, 22, silk}, {2, 40, 41, silk}}, "- p p p c c c", 0,
+			[]pushed{{1, 20, 21, silk}, {0, 0, 22, silk}, {2, 40, 41, silk}}, "- p p p c c c", 40,
 		},
 		"the time after the pause starts between ticks": {
 			[]pushed{{0, 0, 0, silk}, {1, 131, 131, silk}, {2, 151, 151, silk}}, "p c c c - - - p p c", 0,
