@@ -281,7 +281,7 @@ async def test_missing_packages_are_one_command(monkeypatch: pytest.MonkeyPatch,
 
     monkeypatch.setattr(debian, "run", lacking)
     monkeypatch.setattr(debian.shutil, "which", lambda name: f"/bin/{name}")
-    missing = await debian.missing_for_sip()
+    missing = await debian.missing_for(debian.SIP_LIBRARIES)
     assert missing == ["libopusfile-dev", "libsoxr-dev"]
     apt_forbidden(monkeypatch)
     with pytest.raises(ConfigError) as raised:

@@ -19,7 +19,7 @@ from trunkline.agent.pipeline.stt import check_providers
 from trunkline.core.errors import ConfigError, TrunklineError, UpstreamRejectedError
 from trunkline.orchestrator.livekit_admin import LiveKitAdmin
 from trunkline.settings import Settings, host_port
-from trunkline.stack.binaries import LIVEKIT_SERVER, LIVEKIT_SIP, PHONE, REDIS, Wanted, built_phone, find
+from trunkline.stack.binaries import LIVEKIT_SERVER, LIVEKIT_SIP, MEDIA_ENGINE, PHONE, REDIS, Wanted, built, find
 from trunkline.stack.ports import holder, is_free
 from trunkline.stack.probes import sip_answers
 
@@ -72,7 +72,7 @@ async def programs(environment: Mapping[str, str]) -> list[Check]:
     version = ".".join(map(str, sys.version_info[:3]))
     checks = [ok("python", version)]
     go = shutil.which("go")
-    for wanted in (REDIS, LIVEKIT_SERVER, LIVEKIT_SIP, PHONE):
+    for wanted in (REDIS, LIVEKIT_SERVER, LIVEKIT_SIP, MEDIA_ENGINE, PHONE):
         checks.append(await _program(wanted, environment, go))
     speaks = shutil.which("espeak-ng")
     checks.append(ok("espeak-ng", speaks) if speaks else failed("espeak-ng", "not found", "apt-get install espeak-ng"))
@@ -84,8 +84,8 @@ async def _program(wanted: Wanted, environment: Mapping[str, str], go: str | Non
         found = await find(wanted, environment, lambda *_: None)
     except ConfigError as error:
         return failed(wanted.name, error.problem, error.fix or f"unset {wanted.variable}")
-    if found is None and wanted is PHONE and built_phone(environment).exists():
-        found = built_phone(environment)
+    if found is None and wanted in (PHONE, MEDIA_ENGINE) and built(wanted, environment).exists():
+        found = built(wanted, environment)
     if found is not None:
         return ok(wanted.name, str(found))
     if wanted is REDIS:

@@ -15,6 +15,7 @@ import socket
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -48,8 +49,8 @@ class EngineLink(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is ours."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are no subclasses.
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         """Takes bytes; whole messages are passed on, the rest waits. Nonsense ends the connection."""
@@ -142,7 +143,7 @@ class EngineProcess:
             ours.close()
             raise MediaError(f"can't run the media engine {self._command[0]}: {error.strerror}") from error
         self._log_reader = asyncio.get_running_loop().create_task(self._read_log(self._process))
-        _, self.link = await asyncio.get_running_loop().create_connection(lambda: EngineLink(first), sock=ours)
+        _, self.link = await asyncio.get_running_loop().create_unix_connection(lambda: EngineLink(first), sock=ours)
         self.link.lost.add_done_callback(lambda _lost: ready.set())
         try:
             await asyncio.wait_for(ready.wait(), START_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""Finds redis-server, livekit-server, livekit-sip and trunkline-phone, or builds them.
+"""Finds redis-server, livekit-server, livekit-sip, trunkline-media and trunkline-phone, or builds them.
 
 For each: the environment (`TRUNKLINE_LIVEKIT_SERVER` and so on), the PATH, the cache (`.cache/bin`, or
 `TRUNKLINE_CACHE`), a build with Go, a container engine; else one line that says what to install.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from trunkline.stack.commands import Progress, run
 from trunkline.stack.plan import Programs, project_root
 
 Version = tuple[int, ...]
+OurRecipe = Callable[[Path, Path, Progress], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ LIVEKIT_SERVER = Wanted(
 )
 LIVEKIT_SIP = Wanted("livekit-sip", "TRUNKLINE_LIVEKIT_SIP", "1.8.0", (1, 8), "docker.io/livekit/sip:v1.8.0")
 PHONE = Wanted("trunkline-phone", "TRUNKLINE_PHONE")
+MEDIA_ENGINE = Wanted("trunkline-media", "TRUNKLINE_MEDIA")
 
 
 async def find_servers(run_dir: Path, progress: Progress, environment: Mapping[str, str] | None = None) -> Programs:
@@ -69,7 +71,7 @@ async def find_servers(run_dir: Path, progress: Progress, environment: Mapping[s
     # One after the other: each build uses all cores.
     livekit_server = await _server(LIVEKIT_SERVER, run_dir, env, progress)
     livekit_sip = await _server(LIVEKIT_SIP, run_dir, env, progress)
-    return Programs((str(redis),), livekit_server, livekit_sip)
+    return Programs((str(redis),), livekit_server, livekit_sip, await find_media_engine(progress, env))
 
 
 async def find_phone(progress: Progress, environment: Mapping[str, str] | None = None) -> Path:
@@ -78,24 +80,41 @@ async def find_phone(progress: Progress, environment: Mapping[str, str] | None =
     Raises:
         ConfigError: it can't be had.
     """
-    env = os.environ if environment is None else environment
-    if found := await find(PHONE, env, progress):
+    return await _ours(PHONE, build.phone, os.environ if environment is None else environment, progress)
+
+
+async def find_media_engine(progress: Progress, environment: Mapping[str, str] | None = None) -> Path | None:
+    """The native media engine, built again when its sources changed; None where it can't be had, with the reason told.
+
+    The agents then use the Python SDK's engine, which needs no program.
+    """
+    try:
+        return await _ours(
+            MEDIA_ENGINE, build.media_engine, os.environ if environment is None else environment, progress
+        )
+    except ConfigError as error:
+        progress(MEDIA_ENGINE.name, f"warning: {error}; the agents use the sdk engine instead", 0.0)
+        return None
+
+
+def built(wanted: Wanted, env: Mapping[str, str]) -> Path:
+    """Where a Go program of ours is once it is built from its sources as they are now."""
+    return cache_dir(env) / f"{wanted.name}-{build.sources_digest(project_root() / 'media-engine')}"
+
+
+async def _ours(wanted: Wanted, recipe: OurRecipe, env: Mapping[str, str], progress: Progress) -> Path:
+    if found := await find(wanted, env, progress):
         return found
     module = project_root() / "media-engine"
-    target = built_phone(env)
+    target = built(wanted, env)
     if not target.exists():
         if problem := await build.go_problem():
-            raise ConfigError(f"trunkline-phone must be built: {problem}", "install Go from https://go.dev/dl")
-        await build.build(PHONE.name, target, lambda made, tell: build.phone(made, module, tell), progress)
-        for outdated in target.parent.glob("trunkline-phone-*"):
+            raise ConfigError(f"{wanted.name} must be built: {problem}", "install Go from https://go.dev/dl")
+        await build.build(wanted.name, target, lambda made, tell: recipe(made, module, tell), progress)
+        for outdated in target.parent.glob(f"{wanted.name}-*"):
             if outdated != target:
                 outdated.unlink(missing_ok=True)
     return target
-
-
-def built_phone(env: Mapping[str, str]) -> Path:
-    """Where the simulated phone is once it is built from its sources as they are now."""
-    return cache_dir(env) / f"trunkline-phone-{build.phone_sources_digest(project_root() / 'media-engine')}"
 
 
 async def find(wanted: Wanted, env: Mapping[str, str], progress: Progress) -> Path | None:

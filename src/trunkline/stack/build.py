@@ -81,7 +81,7 @@ async def livekit_sip(made: Path, module: Path, version: str, progress: Progress
         module: Folder with go.mod, go.sum and tools.go. It is copied, as Go may want to write to it.
         version: What it shall say about itself; else it says 0.0.0-dev.
     """
-    await debian.install(await debian.missing_for_sip(), "livekit-sip", progress)
+    await debian.install(await debian.missing_for(debian.SIP_LIBRARIES), "livekit-sip", progress)
     copy = shutil.copytree(module, made.parent / "module")
     stamp = f"-X github.com/livekit/sip/version.Version={version}"
     options = ("-mod=mod", "-trimpath", "-ldflags", stamp, "-o", str(made))
@@ -95,8 +95,17 @@ async def phone(made: Path, module: Path, progress: Progress) -> None:
     await _go("trunkline-phone", progress, "build", *options, "./cmd/phone", env={}, cwd=module)
 
 
-def phone_sources_digest(module: Path) -> str:
-    """A short hash over all that the phone is built from: it changes when a source does."""
+async def media_engine(made: Path, module: Path, progress: Progress) -> None:
+    """The recipe for trunkline-media, from `media-engine`. Raises ConfigError where libopus can't be had."""
+    await debian.install(await debian.missing_for(debian.ENGINE_LIBRARIES), "trunkline-media", progress)
+    # Go may want to complete go.sum's list of what it already has: not in the checkout.
+    copy = shutil.copytree(module, made.parent / "module")
+    options = ("-mod=mod", "-trimpath", "-buildvcs=false", "-tags", "nolibopusfile", "-o", str(made))
+    await _go("trunkline-media", progress, "build", *options, "./cmd/engine", env={"CGO_ENABLED": "1"}, cwd=copy)
+
+
+def sources_digest(module: Path) -> str:
+    """A short hash over all that our Go programs are built from: it changes when a source does."""
     digest = hashlib.sha256()
     files = [*module.glob("go.*"), *module.glob("cmd/**/*.go"), *module.glob("internal/**/*.go")]
     for path in sorted(files):

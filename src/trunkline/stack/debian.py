@@ -15,12 +15,20 @@ SIP_LIBRARIES = {"opus": "libopus-dev", "opusfile": "libopusfile-dev", "soxr": "
 INSTALL_LIMIT_S = 300.0
 
 
-async def missing_for_sip() -> list[str]:
-    """Debian packages without which livekit-sip can't be built, in about 50 ms rather than after 90 s of building."""
+ENGINE_LIBRARIES = {"opus": "libopus-dev"}
+"""What trunkline-media is linked with."""
+
+
+async def missing_for(libraries: Mapping[str, str]) -> list[str]:
+    """Debian packages without which a program can't be linked, in about 50 ms rather than after 90 s of building.
+
+    Args:
+        libraries: pkg-config's names and Debian's.
+    """
     missing = [] if shutil.which("cc") or shutil.which("gcc") else ["gcc", "libc6-dev"]
     if shutil.which("pkg-config") is None:
-        return [*missing, "pkg-config", *SIP_LIBRARIES.values()]
-    for library, package in SIP_LIBRARIES.items():
+        return [*missing, "pkg-config", *libraries.values()]
+    for library, package in libraries.items():
         if (await run("pkg-config", "--exists", library, limit_s=10)).code:
             missing.append(package)
     return missing

@@ -26,11 +26,16 @@ _SERVER_ENV = ("PATH", "HOME", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 @dataclass(frozen=True)
 class Programs:
-    """How to start each server: a path, or a container engine's command, before its own arguments."""
+    """How to start each server: a path, or a container engine's command, before its own arguments.
+
+    Args:
+        media_engine: The agents' native media engine; None: they use the Python SDK.
+    """
 
     redis: tuple[str, ...]
     livekit_server: tuple[str, ...]
     livekit_sip: tuple[str, ...]
+    media_engine: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,8 @@ def make_plan(
     base = dict(os.environ if environment is None else environment)
     known = Secrets.make(settings)
     env = {**base, **shared_env(ports, known, settings, host)}
+    if programs.media_engine is not None and settings.media_engine_program is None:
+        env["MEDIA_ENGINE_PROGRAM"] = str(programs.media_engine)
     run_dir = run_dir.absolute()
     values = _template_values(ports, settings, host, env)
     files = {run_dir / name: render(_template(name), values) for name in ("livekit.yaml", "sip.yaml")}

@@ -1,0 +1,252 @@
+"""What the media engines cost and how long the road is: agents that send back what they hear, on a real livekit-server.
+
+    .venv/bin/python benchmarks/media.py --engine native --calls 100 --seconds 60
+    .venv/bin/python benchmarks/media.py --engine sdk --calls 10 --seconds 30
+
+The agents' side is this process and its engine; the callers are another process with a native engine of its own. Each
+caller speaks 30 % of the time. The road is the time from the first packet of a caller's speech to the first sound of it
+that comes back, on one clock: caller's engine, SFU, agent's engine, Python, agent's engine, SFU, caller's engine. mcore
+are thousandths of one core, from /proc, over the measured seconds. Exit code 1 where a limit of --limits is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import uvloop
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.sfu import LiveKit, serve_livekit
+
+from trunkline.core.units import SAMPLE_RATE_HZ, Pcm
+from trunkline.media.engine import CallerFrame, FirstPacket, MediaEngine, MediaEvent, MediaLeg, ParticipantLeft, RanDry
+from trunkline.media.native import NativeEngine
+from trunkline.media.sdk import SdkEngine
+from trunkline.stack.binaries import find_media_engine
+
+LOUD = 400
+QUIET_S = 0.2
+BURST_S = 1.5
+PAUSE_S = 3.5
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+def speech(seed: int) -> Pcm:
+    """Noise in the band of speech, loud from its first sample."""
+    noise = np.random.default_rng(seed).normal(0, 1, round(BURST_S * SAMPLE_RATE_HZ))
+    smooth = np.convolve(noise, np.ones(6) / 6, "same")
+    samples: Pcm = (4000 * smooth / np.std(smooth)).clip(-32768, 32767).astype(np.int16)
+    return samples
+
+
+def is_loud(frame: CallerFrame) -> bool:
+    return int(np.abs(frame.samples).max()) > LOUD
+
+
+@dataclass
+class EchoAgent:
+    """Sends back what it hears, burst by burst."""
+
+    leg: MediaLeg | None = None
+    utterance: int = 0
+    speaking_until: float = 0.0
+    frames: int = 0
+    dry: int = 0
+
+    def on_frame(self, frame: CallerFrame) -> None:
+        self.frames += 1
+        assert self.leg is not None
+        if is_loud(frame):
+            if frame.ended_at > self.speaking_until:
+                self.utterance += 1
+            self.speaking_until = frame.ended_at + QUIET_S
+        elif frame.ended_at > self.speaking_until:
+            if self.speaking_until:
+                self.leg.end(self.utterance)
+                self.speaking_until = 0.0
+            return
+        self.leg.play(self.utterance, frame.samples)
+
+    def on_event(self, event: MediaEvent) -> None:
+        self.dry += isinstance(event, RanDry)
+
+
+@dataclass
+class Caller:
+    """Speaks now and then, and notes when its speech comes back."""
+
+    sent_at: float = 0.0
+    heard_loud_at: float = -1.0
+    road_ms: list[float] = field(default_factory=list)
+    lost: int = 0
+    bursts: int = 0
+
+    def on_frame(self, frame: CallerFrame) -> None:
+        if not is_loud(frame):
+            return
+        if self.sent_at and frame.ended_at - self.heard_loud_at > QUIET_S:
+            # The frame's first sample was played 20 ms before its last one.
+            self.road_ms.append((frame.ended_at - 0.02 - self.sent_at) * 1000)
+            self.sent_at = 0.0
+        self.heard_loud_at = frame.ended_at
+
+    def on_event(self, event: MediaEvent) -> None:
+        if isinstance(event, FirstPacket):
+            self.sent_at = event.at
+        self.lost += isinstance(event, ParticipantLeft)
+
+
+async def callers(url: str, tokens: list[str], seconds: float) -> None:
+    """The callers' process: joins all, speaks, prints one line of JSON."""
+    engine = await native()
+    made = [Caller() for _ in tokens]
+    legs = [await engine.join(url, token, caller) for token, caller in zip(tokens, made, strict=True)]
+    for number, leg in enumerate(legs):
+        await leg.listen_to(f"agent-{number}")
+        await leg.publish()
+    print("joined", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    for caller in made:
+        caller.road_ms.clear()
+    dice = random.Random(1)
+
+    async def talk(leg: MediaLeg, caller: Caller, first_pause_s: float) -> None:
+        sound = speech(dice.randrange(1000))
+        await asyncio.sleep(first_pause_s)
+        while True:
+            caller.bursts += 1
+            leg.play(caller.bursts, sound)
+            leg.end(caller.bursts)
+            await asyncio.sleep(BURST_S + PAUSE_S)
+
+    talking = [
+        asyncio.create_task(talk(leg, caller, dice.uniform(0, BURST_S + PAUSE_S)))
+        for leg, caller in zip(legs, made, strict=True)
+    ]
+    used = cpu_s(engine.pid)
+    await asyncio.sleep(seconds)
+    spent = cpu_s(engine.pid) - used
+    for task in talking:
+        task.cancel()
+    await asyncio.sleep(3.0)
+    road = [ms for caller in made for ms in caller.road_ms]
+    bursts = sum(caller.bursts for caller in made)
+    result = {"road": road, "bursts": bursts, "lost": sum(c.lost for c in made), "engine_cpu_s": spent}
+    print(json.dumps(result), flush=True)
+    await engine.close()
+
+
+async def native() -> NativeEngine:
+    program = await find_media_engine(lambda name, state, _s: print(f"{name}: {state}", file=sys.stderr))
+    if program is None:
+        raise SystemExit("trunkline-media can't be had: no silent fallback in a bench")
+    engine = NativeEngine(program)
+    await engine.start()
+    return engine
+
+
+def cpu_s(pid: int | None) -> float:
+    """CPU seconds of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+
+def memory_mib(pid: int | None) -> float:
+    """Proportional memory of a process."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+async def bench(engine_name: str, calls: int, seconds: float) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        async for livekit in serve_livekit(Path(folder)):
+            return await measure(livekit, engine_name, calls, seconds)
+    raise RuntimeError("no server")
+
+
+async def measure(livekit: LiveKit, engine_name: str, calls: int, seconds: float) -> dict[str, float]:
+    engine: MediaEngine = await native() if engine_name == "native" else SdkEngine()
+    pid = engine.pid if isinstance(engine, NativeEngine) else None
+    memory_before = memory_mib(pid) if pid else memory_mib(os.getpid())
+    tokens = [livekit.token(f"room-{n}", f"caller-{n}") for n in range(calls)]
+    command = [sys.executable, __file__, "--callers", livekit.url, "--seconds", str(seconds)]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 24
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write((json.dumps(tokens) + "\n").encode())
+    agents = [EchoAgent() for _ in range(calls)]
+    for number, agent in enumerate(agents):
+        token = livekit.token(f"room-{number}", f"agent-{number}", agent=True)
+        agent.leg = await engine.join(livekit.url, token, agent)
+        await agent.leg.listen_to(f"caller-{number}")
+        await agent.leg.publish()
+    if (await process.stdout.readline()).strip() != b"joined":
+        raise SystemExit("the callers did not join")
+    await asyncio.sleep(2.0)
+    process.stdin.write(b"go\n")
+    frames, began = sum(agent.frames for agent in agents), time.monotonic()
+    python, engine_cpu = own_cpu_s(), cpu_s(pid) if pid else 0.0
+    await asyncio.sleep(seconds)
+    elapsed = time.monotonic() - began
+    python, engine_cpu = own_cpu_s() - python, (cpu_s(pid) if pid else 0.0) - engine_cpu
+    frames = sum(agent.frames for agent in agents) - frames
+    told = json.loads(await process.stdout.readline())
+    memory = (memory_mib(pid) if pid else memory_mib(os.getpid())) - memory_before
+    await process.wait()
+    await engine.close()
+    road = sorted(told["road"])
+    return {
+        "calls": calls,
+        "bursts": told["bursts"],
+        "came_back": len(road),
+        "lost": told["lost"],
+        "ran_dry": sum(agent.dry for agent in agents),
+        "frames_a_second_a_call": frames / elapsed / calls,
+        "engine_mcore": engine_cpu / elapsed / calls * 1000,
+        "python_mcore": python / elapsed / calls * 1000,
+        "caller_engine_mcore": told["engine_cpu_s"] / seconds / calls * 1000,
+        "memory_mib": memory / calls,
+        "road_p50_ms": statistics.median(road) if road else float("nan"),
+        "road_p99_ms": road[int(len(road) * 0.99)] if road else float("nan"),
+    }
+
+
+def own_cpu_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--engine", choices=["native", "sdk"], default="native")
+    parser.add_argument("--calls", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--callers", metavar="URL", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.callers:
+        uvloop.run(callers(options.callers, json.loads(sys.stdin.readline()), options.seconds))
+        return
+    result = uvloop.run(bench(options.engine, options.calls, options.seconds))
+    for name, value in {"engine": options.engine, **result}.items():
+        print(f"{name:24} {value if isinstance(value, str | int) else format(value, '.1f')}")
+
+
+if __name__ == "__main__":
+    main()
