@@ -167,16 +167,19 @@ class _Status:
             table.add_column(column, no_wrap=True)
         for name, process in stack.processes.items():
             health = {True: "[green]ok", False: "[red]no answer", None: ""}[self._health.get(name)]
-            log = process.log_file
-            shown = log.relative_to(Path.cwd()) if log.is_relative_to(Path.cwd()) else log
-            table.add_row(name, process.state.value, str(process.pid or ""), str(process.restarts), health, str(shown))
+            restarts, pid = str(process.restarts), str(process.pid or "")
+            # The folder stands above: with it the table would be wider than a terminal.
+            table.add_row(name, process.state.value, pid, restarts, health, process.log_file.name)
         return table
 
 
 def _invitation(plan: Plan) -> str:
     env, ports = plan.env, plan.ports
+    logs = plan.log_dir.absolute()
+    shown = logs.relative_to(Path.cwd()) if logs.is_relative_to(Path.cwd()) else logs
     return (
         f"running: webhook {env['ORCH_URL']}/twilio/voice, phone calls sip:{env['TWILIO_SIP_INGRESS_HOST']}, "
-        f"metrics http://127.0.0.1:{ports.metrics}/summary\n"
+        f"metrics http://127.0.0.1:{ports.metrics}/summary, "
+        f"logs in {shown}/\n"
         f'try: trunkline call --say "where is my order"; stop with Ctrl-C'
     )

@@ -23,7 +23,6 @@ ANSWER_OVER_S = 0.9
 LONGEST_ANSWER_S = 20.0
 INTERRUPT_AFTER_S = 0.9
 """How long the caller listens before it interrupts."""
-SILENCED_TIMEOUT_S = 4.0
 BREATH_S = 0.4
 """A person's pause before the next sentence."""
 
