@@ -399,6 +399,17 @@ async def test_only_workers_may_speak_as_workers(orch: Orch, headers: dict[str, 
     assert (await orch.ask("/workers/w2/heartbeat", beat)).status_code == 403
 
 
+async def test_a_token_for_a_room_makes_nobody_a_worker(orch: Orch) -> None:
+    """Or the API key would be enough to speak as any worker."""
+    await orch.beat()
+    call = (await orch.http.post("/token", json={}, headers=KEYED)).json()
+    wanted = {"role": "agent", "room": call["room"], "identity": "w1"}
+    agent = (await orch.http.post("/token", json=wanted, headers=KEYED)).json()
+    beat = wire.Heartbeat(soft_capacity=1, hard_capacity=1)
+    response = await orch.ask("/workers/w1/heartbeat", beat, {"Authorization": f"Bearer {agent['token']}"})
+    assert response.status_code == 401
+
+
 async def test_a_call_from_lease_to_end(orch: Orch) -> None:
     await orch.beat()
     call = new_call_sid()

@@ -87,13 +87,16 @@ def mint_room_token(settings: Settings, room: str, identity: str, agent: bool) -
 
 
 def worker_of(settings: Settings, bearer: str) -> str | None:
-    """The worker that a bearer token proves, or None: signed with our LiveKit key, and with the `agent` grant."""
+    """The worker that a bearer token proves, or None: signed with our LiveKit key, with the `agent` grant, for no room.
+
+    A token for a room proves a participant: /token gives such to whoever has the API key, under any name.
+    """
     verifier = api.TokenVerifier(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
     try:
         claims = verifier.verify(bearer)
     except Exception:  # noqa: BLE001 (whatever is wrong with a token of the outside: it proves nothing)
         return None
-    if claims.video is None or not claims.video.agent or not claims.identity:
+    if claims.video is None or not claims.video.agent or claims.video.room or not claims.identity:
         return None
     return claims.identity
 
