@@ -22,7 +22,10 @@ const (
 
 	bitrate     = 24_000
 	lossPercent = 10
-	complexity  = 5
+	// complexity 1 costs 49 us a frame of speech: 0.7 thousandths of a core with 15 frames a second, of the 4 that a whole
+	// call may cost. Measured on one 2-core machine, the least of 12 runs: 45 us with 0, 103 with 2, 145 with 5, 312 with
+	// 10; decoding takes 11 us at any of them, a copy 9, a guess 12. From 1 to 10 the noise falls by 0.5 dB.
+	complexity = 1
 )
 
 var errLength = errors.New("opus: the samples must be a multiple of 2.5 ms, and at most 120 ms")
