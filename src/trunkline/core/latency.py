@@ -23,6 +23,26 @@ from trunkline.core.wire import (
 
 Record: TypeAlias = TurnRecord | CallRecord | HeardRecord
 
+
+class EventError(RemoteProtocolError):
+    """An event from outside that is refused.
+
+    Args:
+        reason: One word of a closed list, fit for a label: `too_long`, `not_json`, `not_object`, or the name of
+            the field that is wrong.
+        problem: What is wrong, in one line that does not quote the event.
+    """
+
+    def __init__(self, reason: str, problem: str) -> None:
+        super().__init__(problem)
+        self.reason = reason
+
+
+def _wrong(field: str, problem: str) -> EventError:
+    """A field that is wrong; of `marks_us.SpeechEnd` the reason is `marks_us`."""
+    return EventError(field.partition(".")[0], f"{field}: {problem}")
+
+
 STAGES = (
     Mark.STT_PARTIAL,
     Mark.SPEECH_END,
@@ -126,29 +146,29 @@ def parse_event(data: bytes) -> Record:
         data: One JSON object in UTF-8, at most `MAX_DATAGRAM_BYTES`.
 
     Raises:
-        RemoteProtocolError: with the reason in one line, which never quotes the event.
+        EventError: with the reason in one line, which never quotes the event.
     """
     if len(data) > MAX_DATAGRAM_BYTES:
-        raise RemoteProtocolError(f"{len(data)} bytes, more than {MAX_DATAGRAM_BYTES}")
+        raise EventError("too_long", f"{len(data)} bytes, more than {MAX_DATAGRAM_BYTES}")
     return read_event(parse_json(data))
 
 
 def read_event(event: object) -> Record:
     """Like `parse_event`, of an event that is already read as JSON."""
     if not isinstance(event, dict):
-        raise RemoteProtocolError("not a JSON object")
+        raise EventError("not_object", "not a JSON object")
     return _Fields(event).record()
 
 
 def parse_json(data: bytes) -> object:
-    """Reads JSON of any size from outside. Raises RemoteProtocolError."""
+    """Reads JSON of any size from outside. Raises EventError."""
     try:
         return json.loads(data.decode(), parse_constant=_refuse_constant)
     except RecursionError:
-        raise RemoteProtocolError("nested too deeply") from None
+        raise EventError("not_json", "nested too deeply") from None
     except ValueError as error:
         # Of the reader's message only its kind: the rest may quote what was sent.
-        raise RemoteProtocolError(f"not JSON ({type(error).__name__})") from None
+        raise EventError("not_json", f"not JSON ({type(error).__name__})") from None
 
 
 def _refuse_constant(name: str) -> Never:
@@ -169,7 +189,7 @@ class _Fields:
                 return self._call_record()
             case "heard":
                 return self._heard_record()
-        raise RemoteProtocolError("type: not turn, call or heard")
+        raise _wrong("type", "not turn, call or heard")
 
     def _turn_record(self) -> TurnRecord:
         return TurnRecord(
@@ -200,7 +220,7 @@ class _Fields:
             barge_ins=self._count("barge_ins", MAX_TURN),
         )
         if record.ended_us < record.started_us:
-            raise RemoteProtocolError("ended_us: before started_us")
+            raise _wrong("ended_us", "before started_us")
         return record
 
     def _heard_record(self) -> HeardRecord:
@@ -212,13 +232,13 @@ class _Fields:
             heard_us=self._count("heard_us"),
         )
         if min(record.speech_end_us, record.heard_us) < record.speech_start_us:
-            raise RemoteProtocolError("speech_end_us, heard_us: before speech_start_us")
+            raise EventError("heard_us", "speech_end_us, heard_us: before speech_start_us")
         return record
 
     def _origin(self) -> dict[str, Any]:
         call = self._fields.get("call")
         if not isinstance(call, str) or not is_call_id(call):
-            raise RemoteProtocolError("call: not a call's id")
+            raise _wrong("call", "not a call's id")
         version = self._count("v", least=1) if "v" in self._fields else WIRE_VERSION
         origin = {"sender": self._name("sender"), "seq": self._count("seq", least=1), "host": self._name("host")}
         return {**origin, "call": call, "v": version}
@@ -227,17 +247,17 @@ class _Fields:
         try:
             return TurnOutcome(str(self._fields.get("outcome")))
         except ValueError:
-            raise RemoteProtocolError(f"outcome: not one of {', '.join(TurnOutcome)}") from None
+            raise _wrong("outcome", f"not one of {', '.join(TurnOutcome)}") from None
 
     def _marks(self) -> dict[Mark, int]:
         given = self._fields.get("marks_us")
         if not isinstance(given, dict):
-            raise RemoteProtocolError("marks_us: not an object")
+            raise _wrong("marks_us", "not an object")
         marks = {mark: _checked_count(f"marks_us.{mark}", given[mark], 0, MAX_COUNT) for mark in Mark if mark in given}
         start_us = marks.get(Mark.SPEECH_START, 0)
         for mark in (Mark.SPEECH_END, Mark.PLAYBACK_START):
             if marks.get(mark, start_us) < start_us:
-                raise RemoteProtocolError(f"marks_us.{mark}: before SpeechStart")
+                raise _wrong(f"marks_us.{mark}", "before SpeechStart")
         return marks
 
     def _count(self, field: str, most: int = MAX_COUNT, least: int = 0) -> int:
@@ -246,24 +266,24 @@ class _Fields:
     def _name(self, field: str) -> str:
         name = self._fields.get(field)
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_CHARS or not name.isprintable():
-            raise RemoteProtocolError(f"{field}: not a name of 1 to {MAX_NAME_CHARS} printable characters")
+            raise _wrong(field, f"not a name of 1 to {MAX_NAME_CHARS} printable characters")
         return name
 
     def _word(self, field: str) -> str:
         word = self._fields.get(field)
         if not isinstance(word, str) or not _WORD.fullmatch(word):
-            raise RemoteProtocolError(f"{field}: not a word")
+            raise _wrong(field, "not a word")
         return word
 
     def _text(self, field: str) -> str:
         text = self._fields.get(field, "")
         # Half a surrogate pair passes JSON's reader, and could be written nowhere.
         if not isinstance(text, str) or len(text) > MAX_DATAGRAM_BYTES or _SURROGATE.search(text):
-            raise RemoteProtocolError(f"{field}: not text of at most {MAX_DATAGRAM_BYTES} characters")
+            raise _wrong(field, f"not text of at most {MAX_DATAGRAM_BYTES} characters")
         return text
 
 
 def _checked_count(field: str, value: object, least: int, most: int) -> int:
     if type(value) is not int or not least <= value <= most:
-        raise RemoteProtocolError(f"{field}: not a whole number from {least} to {most}")
+        raise _wrong(field, f"not a whole number from {least} to {most}")
     return value

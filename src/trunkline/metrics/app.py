@@ -3,6 +3,7 @@
 POST /ingest         one event, a JSON list of them, or one a line
 GET  /summary        ?window_sec=N up to the horizon, ?metric=NAME for one duration alone, ?call=ID, ?worker=NAME
 GET  /stages         each stage's share of the RoundTrip; ?window_sec=, ?call=, ?worker=
+GET  /metrics        for Prometheus
 GET  /calls          ?limit=N, the newest first
 GET  /calls/{call}   all records of one call
 GET  /stats, /healthz
@@ -20,12 +21,13 @@ import structlog
 import uvicorn
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 
-from trunkline.core.errors import ConfigError, RemoteProtocolError
-from trunkline.core.latency import Record, is_call_id, parse_event, parse_json, read_event
+from trunkline.core.errors import ConfigError
+from trunkline.core.latency import EventError, Record, is_call_id, parse_event, parse_json, read_event
 from trunkline.metrics.call_history import MAX_CALLS, CallHistory
 from trunkline.metrics.csv_log import CsvLog
+from trunkline.metrics.exporter import Exporter
 from trunkline.metrics.latency_collector import Collector
 from trunkline.metrics.looking_back import LookBack, Metric
 from trunkline.settings import Settings, split_listen
@@ -42,6 +44,7 @@ def create_app(collector: Collector) -> FastAPI:
     """The HTTP side of a collector. Errors are answered as `{"error": one line}`."""
     app = FastAPI(title="trunkline metrics", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.collector = collector
+    exporter = Exporter(collector)
 
     @app.exception_handler(RequestValidationError)
     async def _refuse_query(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -79,6 +82,11 @@ def create_app(collector: Collector) -> FastAPI:
         turns = [dataclasses.asdict(record) for record in history.turns]
         heard = [dataclasses.asdict(record) for record in history.heard]
         return JSONResponse({"call": call, "record": _record(history), "turns": turns, "heard": heard})
+
+    @app.get("/metrics")
+    async def metrics(request: Request) -> Response:
+        body, content_type = exporter.page(request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": content_type})
 
     @app.get("/stats")
     async def stats() -> JSONResponse:
@@ -172,7 +180,7 @@ def _take_all(collector: Collector, body: bytes) -> JSONResponse:
     for index, event in enumerate(_events(body)):
         try:
             record: Record = parse_event(event) if isinstance(event, bytes) else read_event(event)
-        except RemoteProtocolError as error:
+        except EventError as error:
             collector.refuse(error)
             refused = refused or {"error": str(error), "index": index}
         else:
@@ -186,7 +194,7 @@ def _events(body: bytes) -> list[Any]:
     """The events of a body: parsed ones of a JSON list or object, else its lines as bytes."""
     try:
         whole = parse_json(body)
-    except RemoteProtocolError:
+    except EventError:
         return [line for line in body.split(b"\n") if line.strip()] or [body]
     return whole if isinstance(whole, list) else [whole]
 

@@ -1,7 +1,8 @@
 """Takes the records of turns and calls, and tells how long callers wait for an answer.
 
     UDP datagrams ----+                     +-> rolling windows  -> GET /summary, /stages
-    POST /ingest -----+-> check -> number --+-> recent calls     -> GET /calls
+    POST /ingest -----+-> check -> number --+-> totals           -> GET /metrics
+                                            +-> recent calls     -> GET /calls
                                             +-> CSV, if wanted
 
 Nothing that arrives is trusted, and everything kept is bounded; the rules stand beside the numbers in
@@ -19,12 +20,13 @@ from typing import Any
 import structlog
 
 from trunkline.core import wire
-from trunkline.core.errors import Reason, RemoteProtocolError
-from trunkline.core.latency import METRICS, STAGES, Record, durations_us, parse_event
+from trunkline.core.errors import Reason
+from trunkline.core.latency import METRICS, STAGES, EventError, Record, durations_us, parse_event
 from trunkline.core.window import Origin, RollingWindow, Summary
 from trunkline.metrics.call_history import RecentCalls
 from trunkline.metrics.csv_log import CsvLog
 from trunkline.metrics.senders import Senders
+from trunkline.metrics.totals import Totals
 
 log = structlog.get_logger()
 
@@ -45,12 +47,10 @@ class Collector(asyncio.DatagramProtocol):
     ) -> None:
         self.window_s = window_s
         self.calls = RecentCalls()
+        self.totals = Totals()
         self._csv_log = csv_log
         self._now = now
         self._senders = Senders()
-        self._accepted = 0
-        self._refused = 0
-        self._duplicates = 0
         self._report_at = now()
         self._durations = {name: RollingWindow(window_s) for name in METRICS}
         self._events = {name: RollingWindow(window_s) for name in (*wire.TurnOutcome, "call")}
@@ -59,27 +59,26 @@ class Collector(asyncio.DatagramProtocol):
         """Takes one event, or counts why not."""
         try:
             self.take(parse_event(data))
-        except RemoteProtocolError as error:
+        except EventError as error:
             self.refuse(error)
 
     def take(self, record: Record) -> bool:
         """Takes a record. Returns False where it is a repetition, which changes nothing."""
         if not self._senders.is_new(record.sender, record.seq):
-            self._duplicates += 1
+            self.totals.duplicates += 1
             return False
-        self._accepted += 1
         self.calls.add(record)
         if self._csv_log is not None:
             self._csv_log.write(record)
         self._measure(record)
         return True
 
-    def refuse(self, error: RemoteProtocolError) -> None:
+    def refuse(self, error: EventError) -> None:
         """Counts an event that was refused; the log hears of it now and then."""
-        self._refused += 1
+        self.totals.refused[error.reason] += 1
         if self._now() >= self._report_at:
             self._report_at = self._now() + REPORT_PAUSE_S
-            log.warning("event_refused", problem=str(error), refused=self._refused)
+            log.warning("event_refused", problem=str(error), refused=self.totals.refused.total())
 
     def summary(self, window_s: float, call: str | None = None, worker: str | None = None) -> dict[str, Any]:
         """What happened in the last `window_s` seconds; RoundTrip first, all durations in milliseconds.
@@ -136,19 +135,32 @@ class Collector(asyncio.DatagramProtocol):
 
     def stats(self) -> dict[str, Any]:
         """What became of the events since the start."""
-        csv_dropped = self._csv_log.dropped if self._csv_log is not None else 0
         return {
-            "accepted": self._accepted,
-            "refused": self._refused,
-            "duplicates": self._duplicates,
-            "lost": self._senders.lost(),
-            "dropped": self.calls.dropped + csv_dropped,
+            "accepted": self.totals.accepted,
+            "refused": self.totals.refused.total(),
+            "duplicates": self.totals.duplicates,
+            "lost": self.lost(),
+            "dropped": self.dropped(),
             "senders": self._senders.by_sender(),
         }
 
+    def lost(self) -> int:
+        """Records that were sent and did not come, as far as their numbers tell; falls when they come late."""
+        return self._senders.lost()
+
+    def dropped(self) -> int:
+        """Records that came and could not be kept: rows of the CSV, turns of an endless call."""
+        return self.calls.dropped + (self._csv_log.dropped if self._csv_log is not None else 0)
+
+    def workers(self) -> int:
+        """Workers that told of a turn or call within the window."""
+        return self.totals.workers(self._now() - self.window_s)
+
     def _measure(self, record: Record) -> None:
         now, origin = self._now(), Origin(record.call, "" if isinstance(record, wire.HeardRecord) else record.worker)
-        for name, duration_us in durations_us(record).items():
+        durations = durations_us(record)
+        self.totals.take(record, durations, now)
+        for name, duration_us in durations.items():
             self._durations[name].add(duration_us, now, origin)
         match record:
             case wire.TurnRecord():

@@ -1,0 +1,106 @@
+"""Shows the collector's totals to Prometheus.
+
+Everything is read when Prometheus asks; nothing is counted twice. All labels come from closed lists: no call, sender or
+worker is ever a label. How many calls are up now is not known here, since a call is told of when it is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector as Source
+
+from trunkline.core.latency import STAGES
+from trunkline.metrics.latency_collector import Collector
+from trunkline.metrics.totals import Histogram
+
+_HISTOGRAMS = {
+    "roundtrip": "From the caller's first sound to the answer's first packet, at the agent.",
+    "response": "From the caller's last sound to the answer's first packet, at the agent; negative ones count as 0.",
+    "roundtrip_heard": "From the caller's first sound to the answer's first sound, at the caller's ear.",
+    "response_heard": "From the caller's last sound to the answer's first sound, at the caller's ear.",
+    "barge_in": "From the first sound of an interruption to the last packet of the answer, at the agent.",
+}
+
+
+class Exporter(Source):
+    """The metrics of one collector."""
+
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
+        self._totals = collector.totals
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def page(self, accept: str) -> tuple[bytes, str]:
+        """What Prometheus reads, and its content type.
+
+        Args:
+            accept: The formats that are understood, as in HTTP's Accept.
+        """
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics, as prometheus-client wants them."""
+        yield from self._histograms()
+        yield from self._counters()
+        yield GaugeMetricFamily(
+            "trunkline_events_lost", "Events that were sent and did not come; less when they come late.",
+            value=self._collector.lost(),
+        )  # fmt: skip
+        yield GaugeMetricFamily(
+            "trunkline_workers_seen", "Workers that told of a turn or call within METRICS_WINDOW_S.",
+            value=self._collector.workers(),
+        )  # fmt: skip
+
+    def _histograms(self) -> Iterator[Metric]:
+        for name, meaning in _HISTOGRAMS.items():
+            whole = HistogramMetricFamily(f"trunkline_{name}_seconds", meaning, labels=())
+            histogram = self._totals.durations[name]
+            whole.add_metric((), _buckets(histogram), histogram.sum_s)
+            yield whole
+        stages = HistogramMetricFamily(
+            "trunkline_stage_seconds", "Time up to the mark of this name from the one before it.", labels=("stage",)
+        )
+        for stage in STAGES:
+            histogram = self._totals.durations[f"stage:{stage}"]
+            stages.add_metric((stage,), _buckets(histogram), histogram.sum_s)
+        yield stages
+
+    def _counters(self) -> Iterator[Metric]:
+        totals = self._totals
+        calls = CounterMetricFamily("trunkline_calls", "Calls that ended.", labels=("result", "reason"))
+        for (result, reason), count in totals.calls.items():
+            calls.add_metric((result, reason), count)
+        yield calls
+        turns = CounterMetricFamily("trunkline_turns", "Turns that are over.", labels=("outcome",))
+        for outcome, count in totals.turns.items():
+            turns.add_metric((outcome,), count)
+        yield turns
+        yield CounterMetricFamily("trunkline_barge_ins", "Answers that callers interrupted.", value=totals.barge_ins)
+        refused = CounterMetricFamily(
+            "trunkline_events_refused", "Events that were not understood.", labels=("reason",)
+        )
+        for reason, count in sorted(totals.refused.items()):
+            refused.add_metric((reason,), count)
+        yield refused
+        yield CounterMetricFamily("trunkline_events_accepted", "Events that were kept.", value=totals.accepted)
+        yield CounterMetricFamily("trunkline_events_duplicate", "Events that came again.", value=totals.duplicates)
+        yield CounterMetricFamily(
+            "trunkline_records_dropped", "Turns and rows of CSV for which there was no room.",
+            value=self._collector.dropped(),
+        )  # fmt: skip
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    """Cumulative counts by upper bound, as Prometheus wants them."""
+    buckets, below = [], 0
+    for bound, count in zip([*map(str, histogram.bounds_s), "+Inf"], histogram.counts, strict=True):
+        below += count
+        buckets.append((bound, float(below)))
+    return buckets
