@@ -110,7 +110,7 @@ func (e *Engine) join(number uint32, do *mediapb.Join) {
 	switch {
 	case number == 0:
 		why = "legs are numbered from 1"
-	case number <= e.newest:
+	case e.legs[number] != nil || e.gone[number]:
 		why = "the number of a leg was used before"
 	case do.GetUrl() == "" || do.GetToken() == "":
 		why = "a join needs a URL and a token"
@@ -122,7 +122,6 @@ func (e *Engine) join(number uint32, do *mediapb.Join) {
 		e.refuse(number, why)
 		return
 	}
-	e.newest = number
 	l := newLeg(number, e.rooms, e.config.Jitter, e.limits, e.event, e.ended)
 	e.legs[number] = l
 	e.ticker.set(e.legs)

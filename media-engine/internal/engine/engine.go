@@ -50,10 +50,9 @@ type Engine struct {
 	refused   atomic.Uint64
 
 	mu     sync.Mutex
-	legs   map[uint32]*leg
-	newest uint32
-	gone   map[uint32]bool // ended by themselves, and not told to leave
-	past   *mediapb.Stats  // of the legs that ended
+	legs map[uint32]*leg
+	gone map[uint32]bool // ended by themselves, and not told to leave
+	past *mediapb.Stats  // of the legs that ended
 }
 
 // Serve serves the worker at the other end of this connection until it ends or the context does, and leaves all rooms.

@@ -1,0 +1,400 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/livekit/protocol/auth"
+	"github.com/livekit/protocol/livekit"
+	lksdk "github.com/livekit/server-sdk-go/v2"
+
+	"github.com/trunkline/trunkline/media-engine/internal/mediapb"
+)
+
+const (
+	apiKey    = "testkey"
+	apiSecret = "a secret that is used in tests only"
+	serverEnv = "TRUNKLINE_LIVEKIT_SERVER"
+)
+
+// sfu is a real livekit-server on loopback.
+type sfu struct {
+	t      *testing.T
+	config string
+	http   string
+	url    string
+	run    *exec.Cmd
+}
+
+func startSFU(t *testing.T) *sfu {
+	t.Helper()
+	if os.Getenv(serverEnv) == "" {
+		t.Skip(serverEnv + " does not name a livekit-server")
+	}
+	port := freePort(t)
+	s := &sfu{
+		t: t, config: filepath.Join(t.TempDir(), "livekit.yaml"),
+		http: fmt.Sprintf("http://127.0.0.1:%d", port), url: fmt.Sprintf("ws://127.0.0.1:%d", port),
+	}
+	text := fmt.Sprintf(`port: %d
+bind_addresses: ["127.0.0.1"]
+keys: {%s: %q}
+logging: {level: error}
+rtc:
+  tcp_port: %d
+  udp_port: %d
+  use_external_ip: false
+  enable_loopback_candidate: true
+  interfaces: {includes: [lo]}
+`, port, apiKey, apiSecret, freePort(t), freePort(t))
+	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	t.Cleanup(s.kill)
+	return s
+}
+
+func (s *sfu) start() {
+	s.t.Helper()
+	s.run = exec.Command(os.Getenv(serverEnv), "--config", s.config)
+	s.run.Stdout, s.run.Stderr = os.Stderr, os.Stderr
+	s.run.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	// The parent-death signal comes with the end of a thread, and threads of Go come and go.
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		started <- s.run.Start()
+		select {}
+	}()
+	if err := <-started; err != nil {
+		s.t.Fatal(err)
+	}
+	for range 200 {
+		if conn, err := net.Dial("tcp", strings.TrimPrefix(s.http, "http://")); err == nil {
+			conn.Close()
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	s.t.Fatal("livekit-server does not come up")
+}
+
+func (s *sfu) kill() {
+	_ = s.run.Process.Kill()
+	_ = s.run.Wait()
+}
+
+func (s *sfu) token(room, identity string, kind livekit.ParticipantInfo_Kind) string {
+	s.t.Helper()
+	token, err := auth.NewAccessToken(apiKey, apiSecret).
+		SetVideoGrant(&auth.VideoGrant{RoomJoin: true, Room: room}).
+		SetIdentity(identity).SetKind(kind).
+		SetAttributes(map[string]string{"call.token": "of " + identity}).ToJWT()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return token
+}
+
+func (s *sfu) rooms() *lksdk.RoomServiceClient {
+	return lksdk.NewRoomServiceClient(s.http, apiKey, apiSecret)
+}
+
+// waitFor waits until the server counts so many active participants; a newcomer is told of these only.
+func (s *sfu) waitFor(room string, active int) {
+	s.t.Helper()
+	for range 200 {
+		list, err := s.rooms().ListParticipants(context.Background(), &livekit.ListParticipantsRequest{Room: room})
+		n := 0
+		for _, each := range list.GetParticipants() {
+			if each.GetState() == livekit.ParticipantInfo_ACTIVE {
+				n++
+			}
+		}
+		if err == nil && n >= active {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	s.t.Fatal("not all are active")
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port
+}
+
+func realEngine(t *testing.T) *fakeWorker {
+	return startEngine(t, newLiveKitRoom, limits{joinLimit, absentLimit})
+}
+
+const (
+	agent  = 1
+	caller = 2
+)
+
+// call brings agent and caller together; both hear each other.
+func call(t *testing.T, s *sfu, w *fakeWorker) {
+	t.Helper()
+	w.tell(caller, join(s.url, s.token("call", "the caller", livekit.ParticipantInfo_SIP)))
+	w.until(caller, "joined")
+	s.waitFor("call", 1)
+	w.tell(agent, join(s.url, s.token("call", "the agent", livekit.ParticipantInfo_AGENT)))
+	opening := w.next(agent)
+	there := opening.GetParticipantJoined()
+	if there.GetIdentity() != "the caller" || there.GetKind() != mediapb.ParticipantJoined_PHONE ||
+		there.GetAttributes()["call.token"] != "of the caller" {
+		t.Fatalf("first of all came %v", opening)
+	}
+	w.until(agent, "joined")
+	w.tell(agent, listenTo("the caller"))
+	w.tell(caller, listenTo("the agent"))
+	w.tell(agent, publish())
+	w.tell(caller, publish())
+	// Before it publishes, the server would tell of it only within 3 s.
+	if other := w.until(caller, "participant_joined").GetParticipantJoined(); other.GetKind() != mediapb.ParticipantJoined_AGENT {
+		t.Fatalf("the caller sees %v", other)
+	}
+	for _, leg := range []uint32{agent, caller} {
+		w.until(leg, "track_heard")
+	}
+}
+
+// tone is a sine of 440 Hz at -12 dBFS.
+func tone(samples int) []int16 {
+	pcm := make([]int16, samples)
+	for i := range pcm {
+		pcm[i] = int16(8192 * math.Sin(2*math.Pi*440*float64(i)/16000))
+	}
+	return pcm
+}
+
+func loud(frames []*mediapb.Frame) (n int) {
+	for _, each := range frames {
+		if each.GetLevelDbov() < 30 && !each.GetConcealed() {
+			n++
+		}
+	}
+	return n
+}
+
+func TestAToneGoesFromTheCallerToTheAgent(t *testing.T) {
+	s := startSFU(t)
+	w := realEngine(t)
+	call(t, s, w)
+	w.tell(caller, saying(1, tone(16000)))
+	w.tell(caller, end(1))
+	first, last := w.until(caller, "first_packet"), w.until(caller, "last_packet")
+	if last.GetLastPacket().GetSamples() != 16000 {
+		t.Fatalf("sent %v", last)
+	}
+	if took := last.GetAtUs() - first.GetAtUs(); took < 900_000 || took > 1_200_000 {
+		t.Fatalf("50 packets within %d us", took)
+	}
+	w.eventually("the tone", func() bool { return loud(w.heard[agent]) >= 48 })
+	frames := w.frames(agent)
+	for i, each := range frames {
+		if len(each.GetPcm()) != frameBytes || i > 0 && each.GetSequence() <= frames[i-1].GetSequence() {
+			t.Fatalf("frame %d: %d bytes, sequence %d", i, len(each.GetPcm()), each.GetSequence())
+		}
+	}
+	// The server sends empty frames of its own for a second or so after a subscription.
+	if loud(w.frames(caller)) > 0 {
+		t.Fatal("the caller heard a silent agent")
+	}
+}
+
+func TestPauseAndFlushHaltToTheSample(t *testing.T) {
+	s := startSFU(t)
+	w := realEngine(t)
+	call(t, s, w)
+	w.tell(agent, saying(1, tone(3*16000)))
+	w.until(agent, "first_packet")
+	time.Sleep(300 * time.Millisecond)
+	w.tell(agent, pause())
+	halted := w.until(agent, "halted").GetHalted()
+	if halted.GetSamples()%320 != 0 || halted.GetSamples() < 3200 {
+		t.Fatalf("halted after %d samples", halted.GetSamples())
+	}
+	time.Sleep(300 * time.Millisecond)
+	before := loud(w.frames(caller))
+	time.Sleep(500 * time.Millisecond)
+	if after := loud(w.frames(caller)); after != before {
+		t.Fatalf("%d frames came in the pause", after-before)
+	}
+	w.tell(agent, resume())
+	w.tell(agent, end(1))
+	if sent := w.until(agent, "last_packet").GetLastPacket().GetSamples(); sent != 3*16000 {
+		t.Fatalf("%d samples were sent", sent)
+	}
+	w.tell(agent, saying(2, tone(16000)))
+	w.until(agent, "first_packet")
+	w.tell(agent, flush())
+	w.until(agent, "halted")
+	w.tell(agent, saying(2, tone(16000)))
+	w.tell(agent, saying(3, tone(320)))
+	w.tell(agent, end(3))
+	if last := w.until(agent, "last_packet").GetLastPacket(); last.GetUtterance() != 3 {
+		t.Fatalf("%v after a flush", last)
+	}
+	w.eventually("what was said", func() bool { return loud(w.heard[caller]) > 140 })
+}
+
+func TestKeysGoBothWays(t *testing.T) {
+	s := startSFU(t)
+	w := realEngine(t)
+	call(t, s, w)
+	w.tell(agent, dtmf("1#d"))
+	w.tell(caller, dtmf("5"))
+	for _, digit := range []string{"1", "#", "D"} {
+		if got := w.until(caller, "dtmf").GetDtmf().GetDigit(); got != digit {
+			t.Fatalf("%q instead of %q", got, digit)
+		}
+	}
+	if got := w.until(agent, "dtmf").GetDtmf().GetDigit(); got != "5" {
+		t.Fatalf("%q", got)
+	}
+}
+
+func TestNobodyElseHearsTheAgent(t *testing.T) {
+	s := startSFU(t)
+	w := realEngine(t)
+	call(t, s, w)
+	w.tell(3, join(s.url, s.token("call", "an eavesdropper", livekit.ParticipantInfo_STANDARD)))
+	w.until(3, "joined")
+	w.tell(3, listenTo("the agent"))
+	w.tell(agent, saying(1, tone(16000)))
+	w.tell(agent, end(1))
+	w.until(agent, "last_packet")
+	w.eventually("the tone", func() bool { return loud(w.heard[caller]) >= 40 })
+	if n := len(w.frames(3)); n > 0 {
+		t.Fatalf("the eavesdropper heard %d frames", n)
+	}
+	w.tell(agent, hide())
+	time.Sleep(300 * time.Millisecond)
+	before := loud(w.frames(caller))
+	w.tell(agent, saying(2, tone(16000)))
+	w.tell(agent, end(2))
+	w.until(agent, "last_packet")
+	if after := loud(w.frames(caller)); after > before {
+		t.Fatalf("%d frames of a hidden agent were heard", after-before)
+	}
+}
+
+func TestLeavingIsSeenByTheOther(t *testing.T) {
+	s := startSFU(t)
+	w := realEngine(t)
+	call(t, s, w)
+	w.tell(caller, leave())
+	w.until(caller, "left")
+	if left := w.until(agent, "participant_left").GetParticipantLeft(); left.GetIdentity() != "the caller" {
+		t.Fatalf("%v left", left)
+	}
+	w.tell(agent, leave())
+	w.until(agent, "left")
+	if names := append(w.names(agent), w.names(caller)...); len(names) > 0 {
+		t.Fatalf("after Left came %v", names)
+	}
+}
+
+func TestADeletedRoomIsTheEnd(t *testing.T) {
+	s := startSFU(t)
+	w := realEngine(t)
+	call(t, s, w)
+	if _, err := s.rooms().DeleteRoom(context.Background(), &livekit.DeleteRoomRequest{Room: "call"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, leg := range []uint32{agent, caller} {
+		if end := w.until(leg, "disconnected").GetDisconnected(); end.GetReason() != "room_deleted" || !end.GetByServer() {
+			t.Fatalf("%v", end)
+		}
+		if names := w.names(leg); len(names) > 0 {
+			t.Fatalf("after the end came %v", names)
+		}
+	}
+}
+
+func TestARefusedJoinSaysWhy(t *testing.T) {
+	s := startSFU(t)
+	w := realEngine(t)
+	begun := time.Now()
+	w.tell(1, join(s.url, "nonsense"))
+	w.tell(2, join("ws://127.0.0.1:9", s.token("call", "x", livekit.ParticipantInfo_AGENT)))
+	for leg := range uint32(2) {
+		end := w.until(leg+1, "disconnected").GetDisconnected()
+		t.Logf("%v", end)
+		if end.GetReason() != "join_failed" || end.GetDetail() == "" {
+			t.Fatalf("%v", end)
+		}
+	}
+	if took := time.Since(begun); took > joinLimit+time.Second {
+		t.Fatalf("after %v", took)
+	}
+}
+
+func TestAServerThatIsStartedAgainHasTheCallBack(t *testing.T) {
+	s := startSFU(t)
+	w := realEngine(t)
+	call(t, s, w)
+	s.kill()
+	w.until(agent, "reconnecting")
+	w.until(caller, "reconnecting")
+	s.start()
+	killed := time.Now()
+	for _, leg := range []uint32{agent, caller} {
+		w.until(leg, "reconnected")
+		t.Logf("leg %d is back after %v", leg, time.Since(killed))
+	}
+	for _, leg := range []uint32{agent, caller} {
+		w.until(leg, "track_heard")
+	}
+	w.mu.Lock()
+	clear(w.heard)
+	w.mu.Unlock()
+	w.tell(caller, saying(1, tone(16000)))
+	w.tell(agent, saying(1, tone(16000)))
+	w.eventually("tones again", func() bool { return loud(w.heard[agent]) > 40 && loud(w.heard[caller]) > 40 })
+	for _, leg := range []uint32{agent, caller} {
+		for _, name := range w.names(leg) {
+			if strings.HasPrefix(name, "participant") || name == "disconnected" {
+				t.Errorf("leg %d was told %v", leg, name)
+			}
+		}
+	}
+}
+
+func TestWhoDoesNotComeBackHasLeft(t *testing.T) {
+	s := startSFU(t)
+	w := startEngine(t, newLiveKitRoom, limits{joinLimit, 4 * time.Second})
+	other := realEngine(t)
+	w.tell(agent, join(s.url, s.token("call", "the agent", livekit.ParticipantInfo_AGENT)))
+	w.until(agent, "joined")
+	other.tell(caller, join(s.url, s.token("call", "the caller", livekit.ParticipantInfo_SIP)))
+	other.until(caller, "joined")
+	w.until(agent, "participant_joined")
+	s.kill()
+	w.until(agent, "reconnecting")
+	other.conn.Close()
+	time.Sleep(time.Second)
+	s.start()
+	w.until(agent, "reconnected")
+	if left := w.until(agent, "participant_left").GetParticipantLeft(); left.GetIdentity() != "the caller" {
+		t.Fatalf("%v left", left)
+	}
+}
