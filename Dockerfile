@@ -3,14 +3,18 @@
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 ARG GO_IMAGE=golang:1.26-bookworm
 
-# --- The simulated phone, for the load test ----------------------------------------------------------------------
-FROM ${GO_IMAGE} AS phone
+# --- The media engine, and the simulated phone for the load test --------------------------------------------------
+FROM ${GO_IMAGE} AS go
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libopus-dev pkg-config \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY media-engine/go.mod media-engine/go.sum ./
-RUN go mod download
 COPY media-engine/cmd cmd
 COPY media-engine/internal internal
-RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o /usr/local/bin/trunkline-phone ./cmd/phone
+RUN CGO_ENABLED=0 go build -mod=mod -trimpath -ldflags="-s -w" -o /usr/local/bin/trunkline-phone ./cmd/phone \
+    && CGO_ENABLED=1 go build -mod=mod -trimpath -ldflags="-s -w" -tags nolibopusfile \
+        -o /usr/local/bin/trunkline-media ./cmd/engine
 
 # --- Python packages ---------------------------------------------------------------------------------------------
 FROM ${PYTHON_IMAGE} AS packages
@@ -33,7 +37,7 @@ RUN /opt/venv/bin/python -m compileall -q /app/src
 # --- The image ---------------------------------------------------------------------------------------------------
 FROM ${PYTHON_IMAGE}
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends espeak-ng \
+    && apt-get install --yes --no-install-recommends espeak-ng libopus0 \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*.log /var/log/apt
 
 # The same number owns the files that Compose and Kubernetes share with the LiveKit servers. A new named volume takes
@@ -43,7 +47,7 @@ RUN groupadd --gid 10001 trunkline \
     && install --directory --owner=trunkline --group=trunkline --mode=0750 /rendered /data /loadtest /loadtest/runs \
     && ln -s /app/src/trunkline/loadtest/load_test.py /loadtest/load_test.py
 
-COPY --from=phone /usr/local/bin/trunkline-phone /usr/local/bin/
+COPY --from=go /usr/local/bin/trunkline-phone /usr/local/bin/trunkline-media /usr/local/bin/
 COPY --from=packages /opt/venv /opt/venv
 COPY --from=packages /app /app
 COPY config /app/config
