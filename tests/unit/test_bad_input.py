@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from trunkline.agent.orchestrator_client import OrchestratorClient
 from trunkline.agent.pipeline.stt import check_providers
-from trunkline.cli import call, call_report, main, tokens
+from trunkline.cli import call, call_report, checks, main, tokens
 from trunkline.cli.call_report import CallReport
 from trunkline.core.errors import ConfigError
 from trunkline.loadtest.load_test import new_folder
@@ -105,6 +105,18 @@ def raising(error: Exception) -> Callable[[], None]:
         raise error
 
     return app
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "words"),
+    [
+        ("127.0.0.1", "127.0.0.1", "127.0.0.1 can't be reached by Twilio; simulated calls can use it"),
+        ("sip.lan", "10.0.0.9", "sip.lan is 10.0.0.9, which can't be reached by Twilio; simulated calls can use it"),
+        ("sip.example", "8.8.8.8", "sip.example is 8.8.8.8, which is no address of this machine"),
+    ],
+)
+def test_the_doctor_says_where_twilio_would_dial(host: str, address: str, words: str) -> None:
+    assert checks._reachable_by_twilio(host, address).detail == words
 
 
 async def test_workers_reach_their_orchestrator_past_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,7 +176,7 @@ async def livekit(settings: Settings) -> Check:
 async def orchestrator(settings: Settings) -> list[Check]:
     """Is it ready, and are there workers?"""
     bearer = {"Authorization": f"Bearer {settings.orch_api_key.get_secret_value()}"}
-    async with httpx.AsyncClient(base_url=settings.orch_url, timeout=CHECK_TIMEOUT_S) as http:
+    async with httpx.AsyncClient(base_url=settings.orch_url, timeout=CHECK_TIMEOUT_S, trust_env=False) as http:
         try:
             ready = (await http.get("/readyz")).json()
             workers = await http.get("/workers", headers=bearer)
@@ -198,7 +198,7 @@ async def orchestrator(settings: Settings) -> list[Check]:
 async def metrics(settings: Settings) -> Check:
     """Does the collector answer?"""
     url = settings.metrics_endpoint.removesuffix("/ingest")
-    async with httpx.AsyncClient(timeout=CHECK_TIMEOUT_S) as http:
+    async with httpx.AsyncClient(timeout=CHECK_TIMEOUT_S, trust_env=False) as http:
         try:
             answer = await http.get(f"{url}/healthz")
         except httpx.HTTPError:
@@ -231,18 +231,26 @@ async def sip(settings: Settings) -> list[Check]:
 
 
 def _reachable_by_twilio(host: str, address: str) -> Check:
+    name = address if host == address else f"{host} is {address}, which"
     if ipaddress.ip_address(address).is_global:
-        own = {str(each[4][0]) for each in socket.getaddrinfo(socket.gethostname(), None)}
-        if address in own:
+        if _is_own(address):
             return ok("nat", f"{address} is this machine's own public address")
-        return warning(
-            "nat", f"{host} is {address}, not an address of this machine", "forward UDP 5060 and the RTP ports to it"
-        )
+        return warning("nat", f"{name} is no address of this machine", "forward UDP 5060 and the RTP ports to it")
     return warning(
         "nat",
-        f"{host} is {address}, which Twilio can't reach; simulated calls can",
+        f"{name} can't be reached by Twilio; simulated calls can use it",
         "for real calls: a public name in TWILIO_SIP_INGRESS_HOST, and trunkline up --host 0.0.0.0",
     )
+
+
+def _is_own(address: str) -> bool:
+    """Whether a socket can be bound to it: names and their files may tell anything."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
 
 
 async def rtp(host: str, ports: tuple[int, int]) -> Check:
