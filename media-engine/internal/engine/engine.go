@@ -49,7 +49,7 @@ type Engine struct {
 	lateTicks atomic.Uint64
 	refused   atomic.Uint64
 
-	mu     sync.Mutex
+	mu   sync.Mutex
 	legs map[uint32]*leg
 	gone map[uint32]bool // ended by themselves, and not told to leave
 	past *mediapb.Stats  // of the legs that ended
