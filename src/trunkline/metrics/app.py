@@ -7,6 +7,7 @@ GET  /metrics        for Prometheus
 GET  /calls          ?limit=N, the newest first
 GET  /calls/{call}   all records of one call
 GET  /stats, /healthz
+GET  /               the page, see page.py
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from trunkline.metrics.csv_log import CsvLog
 from trunkline.metrics.exporter import Exporter
 from trunkline.metrics.latency_collector import Collector
 from trunkline.metrics.looking_back import LookBack, Metric
+from trunkline.metrics.page import create_page
 from trunkline.settings import Settings, split_listen
 
 log = structlog.get_logger()
@@ -38,6 +40,8 @@ MAX_BODY_BYTES = 1_048_576
 BODY_TIMEOUT_S = 10.0
 RECEIVE_BUFFER_BYTES = 1_048_576
 GRACE_S = 5
+MAX_CONNECTIONS = 512
+"""Further ones are answered 503."""
 
 
 def create_app(collector: Collector) -> FastAPI:
@@ -96,6 +100,7 @@ def create_app(collector: Collector) -> FastAPI:
     async def healthz() -> JSONResponse:
         return JSONResponse({"status": "ok"})
 
+    app.include_router(create_page(collector))
     return app
 
 
@@ -127,6 +132,7 @@ async def _serve(collector: Collector, tcp: socket.socket, udp: socket.socket) -
         access_log=False,
         lifespan="off",
         timeout_graceful_shutdown=GRACE_S,
+        limit_concurrency=MAX_CONNECTIONS,
     )
     server = uvicorn.Server(config)
     for number in (signal.SIGTERM, signal.SIGINT):

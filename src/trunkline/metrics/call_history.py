@@ -25,6 +25,8 @@ class CallHistory:
     call: str
     record: wire.CallRecord | None = None
     turns: deque[wire.TurnRecord] = field(default_factory=lambda: deque(maxlen=MAX_RECORDS_PER_CALL))
+    heard_of_wall: float = 0.0
+    """UTC seconds at which its last record came."""
     heard: deque[wire.HeardRecord] = field(default_factory=lambda: deque(maxlen=MAX_RECORDS_PER_CALL))
 
     @property
@@ -45,13 +47,14 @@ class RecentCalls:
         self._calls: OrderedDict[str, CallHistory] = OrderedDict()
         self._records = 0
 
-    def add(self, record: Record) -> None:
-        """Keeps a record with those of its call."""
+    def add(self, record: Record, now_wall: float) -> None:
+        """Keeps a record, which comes at `now_wall` (UTC seconds), with those of its call."""
         history = self._calls.get(record.call)
         if history is None:
             history = self._calls[record.call] = CallHistory(record.call)
             self._records += 1
         self._calls.move_to_end(record.call)
+        history.heard_of_wall = now_wall
         before = len(history)
         if isinstance(record, wire.CallRecord):
             # A worker that lost the call to another tells of it, too, and maybe later: its word is not the last.

@@ -2,7 +2,8 @@
 
     UDP datagrams ----+                     +-> rolling windows  -> GET /summary, /stages
     POST /ingest -----+-> check -> number --+-> totals           -> GET /metrics
-                                            +-> recent calls     -> GET /calls
+                                            +-> timelines        -> GET /
+                                            +-> recent calls     -> GET /, /calls
                                             +-> CSV, if wanted
 
 Nothing that arrives is trusted, and everything kept is bounded; the rules stand beside the numbers in
@@ -26,6 +27,7 @@ from trunkline.core.window import Origin, RollingWindow, Summary
 from trunkline.metrics.call_history import RecentCalls
 from trunkline.metrics.csv_log import CsvLog
 from trunkline.metrics.senders import Senders
+from trunkline.metrics.timeline import Timeline
 from trunkline.metrics.totals import Totals
 
 log = structlog.get_logger()
@@ -40,18 +42,25 @@ class Collector(asyncio.DatagramProtocol):
         window_s: How long samples are kept, in seconds; the usual window of a summary.
         csv_log: Also takes the records; None: no CSV.
         now: Monotonic seconds; tests pass made-up time.
+        now_wall: UTC seconds; when a call was last heard of, for people to read.
     """
 
     def __init__(
-        self, window_s: float, csv_log: CsvLog | None = None, now: Callable[[], float] = time.monotonic
+        self,
+        window_s: float,
+        csv_log: CsvLog | None = None,
+        now: Callable[[], float] = time.monotonic,
+        now_wall: Callable[[], float] = time.time,
     ) -> None:
         self.window_s = window_s
         self.calls = RecentCalls()
         self.totals = Totals()
         self._csv_log = csv_log
-        self._now = now
+        self.now = now
+        self._now_wall = now_wall
         self._senders = Senders()
         self._report_at = now()
+        self.timelines = {name: Timeline() for name in ("roundtrip", "response")}
         self._durations = {name: RollingWindow(window_s) for name in METRICS}
         self._events = {name: RollingWindow(window_s) for name in (*wire.TurnOutcome, "call")}
 
@@ -67,7 +76,7 @@ class Collector(asyncio.DatagramProtocol):
         if not self._senders.is_new(record.sender, record.seq):
             self.totals.duplicates += 1
             return False
-        self.calls.add(record)
+        self.calls.add(record, self._now_wall())
         if self._csv_log is not None:
             self._csv_log.write(record)
         self._measure(record)
@@ -76,8 +85,8 @@ class Collector(asyncio.DatagramProtocol):
     def refuse(self, error: EventError) -> None:
         """Counts an event that was refused; the log hears of it now and then."""
         self.totals.refused[error.reason] += 1
-        if self._now() >= self._report_at:
-            self._report_at = self._now() + REPORT_PAUSE_S
+        if self.now() >= self._report_at:
+            self._report_at = self.now() + REPORT_PAUSE_S
             log.warning("event_refused", problem=str(error), refused=self.totals.refused.total())
 
     def summary(self, window_s: float, call: str | None = None, worker: str | None = None) -> dict[str, Any]:
@@ -88,9 +97,8 @@ class Collector(asyncio.DatagramProtocol):
             call: Only what this call brought.
             worker: Only what the calls of this worker brought.
         """
-        now, wanted = self._now(), self._filter(call, worker)
+        now, wanted = self.now(), self._filter(call, worker)
         durations = {name: _in_ms(window.summary(now, window_s, wanted)) for name, window in self._durations.items()}
-        counts = {name: len(window.values(now, window_s, wanted)) for name, window in self._events.items()}
         return {
             "window_sec": _whole(window_s),
             **durations["roundtrip"],
@@ -98,6 +106,14 @@ class Collector(asyncio.DatagramProtocol):
             "roundtrip_heard": durations["roundtrip_heard"],
             "response_heard": durations["response_heard"],
             "stages": {stage.value: durations[f"stage:{stage}"] for stage in STAGES},
+            **self.counts(window_s, call, worker),
+        }
+
+    def counts(self, window_s: float, call: str | None = None, worker: str | None = None) -> dict[str, int]:
+        """How much happened in the last `window_s` seconds; filtered like `summary`."""
+        now, wanted = self.now(), self._filter(call, worker)
+        counts = {name: len(window.values(now, window_s, wanted)) for name, window in self._events.items()}
+        return {
             "turns": sum(counts[outcome] for outcome in wire.TurnOutcome),
             "unanswered": counts[wire.TurnOutcome.UNANSWERED],
             "barge_ins": counts[wire.TurnOutcome.INTERRUPTED],
@@ -111,7 +127,7 @@ class Collector(asyncio.DatagramProtocol):
         window = self._durations[name]
         return {
             "window_sec": _whole(window_s),
-            **_in_ms(window.summary(self._now(), window_s, self._filter(call, worker))),
+            **_in_ms(window.summary(self.now(), window_s, self._filter(call, worker))),
         }
 
     def stages(self, window_s: float, call: str | None = None, worker: str | None = None) -> dict[str, Any]:
@@ -120,7 +136,7 @@ class Collector(asyncio.DatagramProtocol):
         The shares are of the sum of all RoundTrips, so they add up to 1. A stage that only some turns have counts by
         the time that it took in all, which its average alone does not tell.
         """
-        now, wanted = self._now(), self._filter(call, worker)
+        now, wanted = self.now(), self._filter(call, worker)
         found = {stage.value: self._durations[f"stage:{stage}"].summary(now, window_s, wanted) for stage in STAGES}
         sums = {name: summary.count * (summary.avg or 0.0) for name, summary in found.items()}
         total = sum(sums.values())
@@ -154,14 +170,16 @@ class Collector(asyncio.DatagramProtocol):
 
     def workers(self) -> int:
         """Workers that told of a turn or call within the window."""
-        return self.totals.workers(self._now() - self.window_s)
+        return self.totals.workers(self.now() - self.window_s)
 
     def _measure(self, record: Record) -> None:
-        now, origin = self._now(), Origin(record.call, "" if isinstance(record, wire.HeardRecord) else record.worker)
+        now, origin = self.now(), Origin(record.call, "" if isinstance(record, wire.HeardRecord) else record.worker)
         durations = durations_us(record)
         self.totals.take(record, durations, now)
         for name, duration_us in durations.items():
             self._durations[name].add(duration_us, now, origin)
+            if name in self.timelines:
+                self.timelines[name].add(duration_us, now)
         match record:
             case wire.TurnRecord():
                 self._events[record.outcome].add(1, now, origin)
