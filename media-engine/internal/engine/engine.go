@@ -12,6 +12,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -67,15 +68,17 @@ func serve(ctx context.Context, worker net.Conn, config Config, rooms newRoom, l
 		config: config, rooms: rooms, limits: l, out: wireio.NewWriter(worker),
 		legs: make(map[uint32]*leg), gone: make(map[uint32]bool), past: &mediapb.Stats{},
 	}
-	e.event(&mediapb.Event{AtUs: monotime.Us(), What: &mediapb.Event_Ready{Ready: &mediapb.Ready{Version: config.Version}}})
 	e.ticker = newTicker(e)
+	e.event(&mediapb.Event{AtUs: monotime.Us(), What: &mediapb.Event_Ready{Ready: &mediapb.Ready{Version: config.Version}}})
 	read := make(chan error, 1)
 	go func() { read <- e.read(worker) }()
 	var err error
 	select {
 	case err = <-read:
 	case <-e.out.Done():
-		err = e.out.Err()
+		if err = e.out.Err(); errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+			err = nil
+		}
 	case <-ctx.Done():
 	}
 	e.end()
@@ -106,7 +109,7 @@ func (e *Engine) read(worker io.Reader) error {
 	in := wireio.NewReader(worker)
 	for {
 		message, err := in.Next()
-		if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
+		if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) {
 			return nil
 		}
 		if err != nil {

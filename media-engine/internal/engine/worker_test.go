@@ -36,27 +36,37 @@ type fakeWorker struct {
 func startEngine(t *testing.T, rooms newRoom, l limits) *fakeWorker {
 	t.Helper()
 	ours, theirs := socketPair(t)
-	w := &fakeWorker{
-		t: t, conn: ours, ended: make(chan error, 1), came: make(chan struct{}),
+	w := newWorker(t, ours)
+	go func() { w.ended <- serve(context.Background(), theirs, Config{Version: "test"}, rooms, l) }()
+	w.work()
+	return w
+}
+
+func newWorker(t *testing.T, conn net.Conn) *fakeWorker {
+	return &fakeWorker{
+		t: t, conn: conn, ended: make(chan error, 1), came: make(chan struct{}),
 		events: map[uint32][]*mediapb.Event{}, heard: map[uint32][]*mediapb.Frame{},
 	}
-	go func() { w.ended <- serve(context.Background(), theirs, Config{Version: "test"}, rooms, l) }()
+}
+
+// work takes what the engine sends until the test ends; then the engine must end.
+func (w *fakeWorker) work() {
+	w.t.Helper()
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
 		w.read()
 	}()
-	t.Cleanup(func() {
-		ours.Close()
+	w.t.Cleanup(func() {
+		w.conn.Close()
 		<-read
 		select {
 		case <-w.ended:
 		case <-time.After(2 * time.Second):
-			t.Error("the engine goes on without its worker")
+			w.t.Error("the engine goes on without its worker")
 		}
 	})
 	w.until(0, "ready")
-	return w
 }
 
 func socketPair(t *testing.T) (ours, theirs net.Conn) {
