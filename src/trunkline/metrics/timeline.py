@@ -13,8 +13,8 @@ from typing import Any
 from trunkline.core.units import us_to_ms
 from trunkline.core.window import nearest_rank
 
-STEP_S = 5
-STEPS = 180
+STEP_S = 15
+STEPS = 60
 MAX_SAMPLES = 5_000
 
 

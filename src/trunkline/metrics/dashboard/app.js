@@ -7,11 +7,10 @@ import { STAGES, duration, html, length, percent, span } from "./dom.js";
 const PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 10_000;
 const TIMEOUT_MS = 5000;
-const EXAMPLE = 'trunkline call --say "where is my order"';
 
 const $ = (id) => document.getElementById(id);
 let last = null;
-let shown = { calls: "", call: "" };
+const shown = { calls: "", call: "" };
 let wake = () => {};
 
 async function ask(path) {
@@ -122,10 +121,8 @@ function listCalls(calls) {
   const state = JSON.stringify([calls, chosen()]);
   if (state === shown.calls) return; // Whoever is in the list with the keyboard stays there.
   shown.calls = state;
-  if (calls.length === 0) {
-    $("calls").replaceChildren(html("div", { class: "empty" }, html("p", {}, "No call yet. Place one to the stack that runs here:"), html("pre", {}, html("code", {}, EXAMPLE))));
-    return;
-  }
+  $("start").hidden = calls.length > 0;
+  $("calls-area").hidden = $("stages-area").hidden = calls.length === 0;
   const focused = document.activeElement?.dataset?.call;
   $("calls").replaceChildren(html("ul", { class: "call-list" }, calls.map(callLine)));
   if (focused) [...$("calls").querySelectorAll("a")].find((link) => link.dataset.call === focused)?.focus();
@@ -136,7 +133,7 @@ function callLine(call) {
   const turns = `${call.turns} ${call.turns === 1 ? "turn" : "turns"}`;
   const barge = call.barge_ins ? `, ${call.barge_ins} barge-in${call.barge_ins === 1 ? "" : "s"}` : "";
   return html("li", {}, html("a", { href: `#call/${encodeURIComponent(call.call)}`, "data-call": call.call, "aria-current": call.call === chosen() ? "true" : null },
-    html("time", { datetime: at.toISOString(), title: at.toLocaleString() }, at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" })),
+    html("time", { datetime: at.toISOString(), title: at.toLocaleString() }, at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" })),
     badge(call),
     html("span", { class: "more" }, [call.worker, `${turns}${barge}`, call.length_ms === null ? null : length(call.length_ms)].filter(Boolean).join(" · ")),
   ));
@@ -144,7 +141,11 @@ function callLine(call) {
 
 async function showCall() {
   const id = chosen();
-  if (id === null) return;
+  if (id === null) {
+    shown.call = "";
+    $("call-body").replaceChildren(html("p", { class: "empty" }, "Choose a call to see its turns."));
+    return;
+  }
   // Asked again only when the list says that something came, or when the call has left the list.
   const known = last?.calls.find((call) => call.call === id);
   const state = JSON.stringify([id, known ?? null]);
@@ -165,7 +166,7 @@ addEventListener("hashchange", async () => {
   if (chosen() !== null) {
     $("call").focus({ preventScroll: true });
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    $("call").scrollIntoView({ block: "nearest", behavior: calm ? "auto" : "smooth" });
+    $("call").scrollIntoView({ block: matchMedia("(max-width: 860px)").matches ? "start" : "nearest", behavior: calm ? "auto" : "smooth" });
   }
 });
 document.addEventListener("visibilitychange", () => document.hidden || wake());
