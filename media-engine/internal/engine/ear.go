@@ -61,6 +61,7 @@ func (e *ear) follow(audio track) {
 	e.mu.Unlock()
 	buf := make([]byte, mtuBytes)
 	var packet rtp.Packet
+	var fillers uint16
 	for {
 		n, err := audio.read(buf)
 		if err != nil {
@@ -70,15 +71,35 @@ func (e *ear) follow(audio track) {
 		if packet.Unmarshal(buf[:n]) != nil || len(packet.Payload) == 0 {
 			continue
 		}
+		if filler(packet.Payload) {
+			fillers++
+			continue
+		}
 		payload := append([]byte(nil), packet.Payload...)
 		e.mu.Lock()
 		if e.current != audio {
 			e.mu.Unlock()
 			return
 		}
-		buffer.Push(packet.SequenceNumber, packet.Timestamp, payload, arrivedUs)
+		// Without the fillers the numbers have no hole: a pause like any other.
+		buffer.Push(packet.SequenceNumber-fillers, packet.Timestamp, payload, arrivedUs)
 		e.mu.Unlock()
 	}
+}
+
+// filler tells if a packet is one that livekit-server makes up for a track that is silent or muted: digital silence,
+// sent a little too slowly, so that it would be taken for a growing delay of the network.
+func filler(payload []byte) bool {
+	const toc = "\xf8\xff\xfe"
+	if len(payload) < len(toc) || string(payload[:len(toc)]) != toc {
+		return false
+	}
+	for _, rest := range payload[len(toc):] {
+		if rest != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // forget listens to nothing any more.
@@ -102,6 +123,11 @@ func (e *ear) tick(dueUs int64) *mediapb.Frame {
 		e.take(out)
 		ms += max(out.Ms, 10)
 	}
+	return e.finish()
+}
+
+// finish makes a frame of the oldest 20 ms that are held.
+func (e *ear) finish() *mediapb.Frame {
 	if !e.heard {
 		e.n = 0
 		return nil
