@@ -264,9 +264,17 @@ async def test_bytes_that_are_no_message_cost_the_connection_and_not_the_worker(
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_a_key_that_livekit_refuses_ends_the_worker(stage: Stage, status: int) -> None:
-    await stage.registered()
+async def test_a_key_that_livekit_refuses_at_first_ends_the_worker(stage: Stage, status: int) -> None:
     stage.livekit.refuse_status = status
-    await stage.livekit.connections[-1].close()
     with pytest.raises(UpstreamRejectedError, match="LIVEKIT_API_KEY"):
         await asyncio.wait_for(asyncio.shield(stage.running), LIMIT_S)
+
+
+async def test_a_key_that_served_before_and_is_refused_now_keeps_the_calls(stage: Stage) -> None:
+    await stage.registered()
+    stage.livekit.refuse_status = 401
+    await stage.livekit.connections[-1].close()
+    await asyncio.sleep(0.1)
+    assert not stage.running.done()
+    stage.livekit.refuse_status = 0
+    await stage.registered()

@@ -162,6 +162,20 @@ async def test_calls_come_back_when_the_engine_is_lost(
     assert after == ["2 join", "2 listen_to", "2 publish", "2 play"]
 
 
+async def test_an_engine_that_has_nothing_to_say_is_not_taken_for_a_hung_one(
+    engine: NativeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "HUNG_AFTER_S", 0.05)
+    await asyncio.sleep(0.2)
+    joining = asyncio.create_task(join(engine, "silent"))
+    await asyncio.sleep(0.2)
+    assert engine.restarts == 0
+    joining.cancel()
+    monkeypatch.setattr(native, "HUNG_AFTER_S", 2.0)
+    await join(engine)
+    assert engine.restarts == 0
+
+
 async def test_who_left_meanwhile_is_told(engine: NativeEngine) -> None:
     leg, listener = await join(engine, "left meanwhile")
     listener.events.clear()

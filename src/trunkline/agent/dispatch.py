@@ -76,16 +76,19 @@ class Dispatch:
         self.refused_offers = 0
 
     async def run(self) -> None:
-        """Stays registered until cancelled. Raises UpstreamRejectedError where LiveKit refuses the key."""
+        """Stays registered until cancelled. Raises UpstreamRejectedError where LiveKit refuses the key at first."""
         failures = 0
+        was_registered = False
         async with aiohttp.ClientSession() as http:
             while True:
                 try:
                     await self._connect_and_serve(http)
                     failures = 0
-                except UpstreamRejectedError:
-                    raise
                 except (UpstreamError, RemoteProtocolError) as error:
+                    was_registered = was_registered or self.registered.is_set()
+                    if isinstance(error, UpstreamRejectedError) and not was_registered:
+                        raise
+                    # A key that served before: the calls go on, and whoever changed it sees this line.
                     if self.registered.is_set():
                         failures = 0
                     log.warning("dispatch_lost", error=str(error))

@@ -146,10 +146,13 @@ class NativeEngine:
             await asyncio.wait([link.lost], timeout=HUNG_AFTER_S / 2)
             if link.lost.done():
                 return link.lost.result()
-            if self._legs and time.monotonic() - self._heard_at > HUNG_AFTER_S:
+            # Without a leg in a room it has nothing to say.
+            inside = any(leg.inside for leg in self._legs.values())
+            if inside and time.monotonic() - self._heard_at > HUNG_AFTER_S:
                 link.drop(f"no frames for {HUNG_AFTER_S:.0f} s")
 
     def _on_report(self, report: pb.Report) -> None:
+        self._heard_at = time.monotonic()
         if report.HasField("frames"):
             self._on_frames(report.frames)
             return
@@ -161,7 +164,6 @@ class NativeEngine:
 
     def _on_frames(self, frames: pb.Frames) -> None:
         """Hands every leg its 20 ms; silence is not sent, so who is not in the message was silent."""
-        self._heard_at = time.monotonic()
         ended_at = us_to_s(frames.at_us)
         heard = {frame.leg: frame.pcm for frame in frames.frames}
         for number, leg in list(self._legs.items()):
@@ -187,6 +189,7 @@ class NativeLeg:
         self._url = url
         self._token = token
         self._listener = listener
+        self.inside = False
         self._number = 0
         self._entered: asyncio.Future[None] | None = None
         self._published: asyncio.Future[None] | None = None
@@ -278,6 +281,7 @@ class NativeLeg:
         """Takes what the engine tells of this leg."""
         what = event.WhichOneof("what")
         if what == "joined" and self._entered is not None and not self._entered.done():
+            self.inside = True
             self._entered.set_result(None)
         elif what == "published" and self._published is not None and not self._published.done():
             self._published.set_result(None)
@@ -296,7 +300,7 @@ class NativeLeg:
 
     def on_engine_lost(self) -> None:
         """The program is gone, and with it what it was saying; the room sees us leave."""
-        self._hears = False
+        self.inside = self._hears = False
         self._lost_up_to = self._newest
         for waiting in (self._entered, self._published):
             if waiting is not None and not waiting.done():
