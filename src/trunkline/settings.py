@@ -79,8 +79,20 @@ def _names_host(url: str, *schemes: str) -> bool:
         return False
 
 
+def _is_ws_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        good = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if value and not good:
+        raise ValueError(f"{value!r} is not ws://HOST:PORT or wss://HOST")
+    return value.rstrip("/")
+
+
 ListenAddress = Annotated[str, AfterValidator(_is_listen_address)]
 HttpUrl = Annotated[str, AfterValidator(_is_http_url)]
+WsUrl = Annotated[str, AfterValidator(_is_ws_url)]
 RedisUrl = Annotated[str, AfterValidator(_is_redis_url)]
 SipHost = Annotated[str, AfterValidator(_is_sip_host)]
 
@@ -142,10 +154,14 @@ class Settings(BaseSettings):
     barge_in_chime: bool = False
     stt_provider: str = "local"
     stt_api_key: SecretStr = SecretStr("")
+    stt_url: WsUrl = ""
+    """Where the provider's WebSocket API is, for Deepgram's and the emulated one; empty: the provider's own address."""
     stt_phrases: Path | None = None
     """File with one sentence a line that the local recognizer listens for; None: the bundled dozen."""
     tts_provider: str = "local"
     tts_api_key: SecretStr = SecretStr("")
+    tts_url: WsUrl = ""
+    """As STT_URL, for ElevenLabs' and the emulated one."""
     tts_voice: str = ""
     brain: str = "echo"
 

@@ -29,6 +29,21 @@ def import_service(module: str, name: str, extra: str) -> Any:
         ) from error
 
 
+def require_url(url: str, kind: str) -> None:
+    """Raises ConfigError where an emulated provider has no address. `kind` is STT or TTS."""
+    if not url:
+        raise ConfigError(
+            f"{kind}_PROVIDER=emulated needs {kind}_URL, which is not set",
+            "python -m trunkline.emulators prints its address when it is ready",
+        )
+
+
+def refuse_url(url: str, kind: str, provider: str) -> None:
+    """Raises ConfigError where an address is set that this provider would not look at. `kind` is STT or TTS."""
+    if url:
+        raise ConfigError(f"{kind}_URL is set, which {kind}_PROVIDER={provider} has no use for", f"unset {kind}_URL")
+
+
 def require_key(key: SecretStr, kind: str, provider: str) -> None:
     """Raises ConfigError where a named provider has no key. `kind` is STT or TTS."""
     if not key.get_secret_value():

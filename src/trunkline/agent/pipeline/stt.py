@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trunkline.agent.pipeline.brain import make_brain
-from trunkline.agent.pipeline.extras import import_service, require_key
+from trunkline.agent.pipeline.extras import import_service, refuse_url, require_key, require_url
 from trunkline.agent.pipeline.phrases import load_phrases
 from trunkline.agent.pipeline.recognizer import Recognizer
 from trunkline.agent.pipeline.tts import check_tts, tts_warm
@@ -104,6 +104,7 @@ def _service(module: str, name: str) -> SttProvider:
 
     def check(settings: Settings) -> None:
         require_key(settings.stt_api_key, "STT", settings.stt_provider)
+        refuse_url(settings.stt_url, "STT", settings.stt_provider)
         import_service(module, name, settings.stt_provider)
 
     def make(settings: Settings) -> Any:
@@ -113,8 +114,44 @@ def _service(module: str, name: str) -> SttProvider:
     return SttProvider(check, make)
 
 
+def _check_deepgram(settings: Settings) -> None:
+    require_key(settings.stt_api_key, "STT", settings.stt_provider)
+    _deepgram_service()
+
+
+def _make_deepgram(settings: Settings) -> Any:
+    service = _deepgram_service()
+    # Where the caller stops is the endpointer's decision; Deepgram's own would cut a sentence at its pauses.
+    return service(
+        api_key=settings.stt_api_key.get_secret_value(),
+        base_url=settings.stt_url,
+        settings=service.Settings(endpointing=False),
+    )
+
+
+def _check_emulated(settings: Settings) -> None:
+    require_url(settings.stt_url, "STT")
+    _deepgram_service()
+
+
+def _make_emulated(settings: Settings) -> Any:
+    """Deepgram's service, which does not know that it talks to an emulator."""
+    service = _deepgram_service()
+    return service(
+        name="emulated-stt",
+        api_key="emulated",
+        base_url=settings.stt_url,
+        settings=service.Settings(endpointing=False),
+    )
+
+
+def _deepgram_service() -> Any:
+    return import_service("pipecat.services.deepgram.stt", "DeepgramSTTService", "deepgram")
+
+
 STT_PROVIDERS: dict[str, SttProvider] = {
     "local": SttProvider(_check_local, _make_local),
-    "deepgram": _service("pipecat.services.deepgram.stt", "DeepgramSTTService"),
+    "deepgram": SttProvider(_check_deepgram, _make_deepgram),
     "assemblyai": _service("pipecat.services.assemblyai.stt", "AssemblyAISTTService"),
+    "emulated": SttProvider(_check_emulated, _make_emulated),
 }

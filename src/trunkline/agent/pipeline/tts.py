@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trunkline.agent.pipeline.espeak import DEFAULT_VOICE, Espeak, check_voice
-from trunkline.agent.pipeline.extras import import_service, require_key
+from trunkline.agent.pipeline.extras import import_service, refuse_url, require_key, require_url
 from trunkline.core.errors import ConfigError
 from trunkline.core.units import SAMPLE_RATE_HZ
 from trunkline.settings import Settings
@@ -20,6 +20,7 @@ from trunkline.settings import Settings
 if TYPE_CHECKING:
     from pipecat.processors.frame_processor import FrameProcessor
 
+ELEVENLABS_URL = "wss://api.elevenlabs.io"
 ELEVENLABS_VOICE = "21m00Tcm4TlvDq8ikWAM"
 """Of ElevenLabs' ready-made voices, where TTS_VOICE is empty."""
 CARTESIA_VOICE = "71a7ad14-091c-4e8e-a314-022ece01c121"
@@ -95,6 +96,7 @@ def _service(module: str, name: str, default_voice: str) -> TtsProvider:
 
     def check(settings: Settings) -> None:
         require_key(settings.tts_api_key, "TTS", settings.tts_provider)
+        refuse_url(settings.tts_url, "TTS", settings.tts_provider)
         import_service(module, name, settings.tts_provider)
 
     def make(settings: Settings) -> Any:
@@ -109,8 +111,47 @@ def _service(module: str, name: str, default_voice: str) -> TtsProvider:
     return TtsProvider(check, make)
 
 
+def _check_elevenlabs(settings: Settings) -> None:
+    require_key(settings.tts_api_key, "TTS", settings.tts_provider)
+    _elevenlabs_service()
+
+
+def _make_elevenlabs(settings: Settings) -> Any:
+    _check_elevenlabs(settings)
+    service = _elevenlabs_service()
+    return service(
+        api_key=settings.tts_api_key.get_secret_value(),
+        url=settings.tts_url or ELEVENLABS_URL,
+        sample_rate=SAMPLE_RATE_HZ,
+        settings=service.Settings(voice=settings.tts_voice or ELEVENLABS_VOICE),
+    )
+
+
+def _check_emulated(settings: Settings) -> None:
+    require_url(settings.tts_url, "TTS")
+    _elevenlabs_service()
+
+
+def _make_emulated(settings: Settings) -> Any:
+    """ElevenLabs' service, which does not know that it talks to an emulator."""
+    _check_emulated(settings)
+    service = _elevenlabs_service()
+    return service(
+        name="emulated-tts",
+        api_key="emulated",
+        url=settings.tts_url,
+        sample_rate=SAMPLE_RATE_HZ,
+        settings=service.Settings(voice="emulated"),
+    )
+
+
+def _elevenlabs_service() -> Any:
+    return import_service("pipecat.services.elevenlabs.tts", "ElevenLabsTTSService", "elevenlabs")
+
+
 TTS_PROVIDERS: dict[str, TtsProvider] = {
     "local": TtsProvider(_check_local, _make_local),
-    "elevenlabs": _service("pipecat.services.elevenlabs.tts", "ElevenLabsTTSService", ELEVENLABS_VOICE),
+    "elevenlabs": TtsProvider(_check_elevenlabs, _make_elevenlabs),
     "cartesia": _service("pipecat.services.cartesia.tts", "CartesiaTTSService", CARTESIA_VOICE),
+    "emulated": TtsProvider(_check_emulated, _make_emulated),
 }
