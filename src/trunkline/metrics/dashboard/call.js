@@ -98,7 +98,7 @@ function waterfall(turn, longest) {
     return html("tr", { title: about },
       html("th", { scope: "row" }, name),
       html("td", { class: "track", "aria-hidden": "true" }, html("div", {}, bar)),
-      html("td", { class: "ms" }, ms < 1 && ms > 0 ? "< 1 ms" : duration(ms)),
+      html("td", { class: "ms" }, duration(ms)),
     );
   });
   return html("table", { class: "waterfall" }, html("caption", { class: "hidden" }, `Stages of turn ${turn.turn}`), html("tbody", {}, rows));

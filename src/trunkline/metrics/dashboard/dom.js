@@ -20,9 +20,10 @@ function fill(element, attributes, children) {
   return element;
 }
 
-/** Milliseconds for people: "332 ms", from ten seconds on "12.4 s"; "–" where there is none. */
+/** Milliseconds for people: "< 1 ms", "332 ms", from ten seconds on "12.4 s"; "–" where there is none. */
 export function duration(ms) {
   if (ms === null || ms === undefined) return "–";
+  if (ms > 0 && ms < 1) return "< 1 ms";
   if (Math.abs(ms) < 10_000) return `${Math.round(ms).toLocaleString("en")} ms`;
   return length(ms);
 }
