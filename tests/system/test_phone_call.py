@@ -11,7 +11,7 @@ from tests.world import World
 from trunkline.cli.placing import Order, fetch_records, place_call
 from trunkline.core.wire import Mark, TurnOutcome
 from trunkline.emulators.twilio import new_call_sid
-from trunkline.loadtest.phone import CallRefusedError
+from trunkline.loadtest.phone import CallRefusedError, HeardStart
 from trunkline.loadtest.verdict import judge, match_turns
 from trunkline.orchestrator.tokens import mint_call_token
 from trunkline.settings import load_settings
@@ -78,6 +78,7 @@ async def test_a_call_without_a_valid_token_is_refused_while_it_rings(world: Wor
         line = await world.phone.dial(first_call, first.uri, (first.username, first.password))
         await line.answered(10)
         await line.hang_up()
+        await until_free(world, first_call)
         # The same INVITE again: its room is no call any more.
         uri, call_name = first.uri, f"{first_call}-again"
     else:
@@ -109,6 +110,22 @@ async def test_a_second_phone_in_a_calls_room_is_refused_and_hears_nothing(world
     assert time.monotonic() - began < RINGS_AT_MOST_S
     assert line.ended is None
     await line.hang_up()
+
+
+async def test_a_redial_into_a_room_that_is_just_closing_hears_nothing_and_ends(world: World) -> None:
+    call, dial = await world.announced()
+    line = await world.phone.dial(call, dial.uri, (dial.username, dial.password))
+    await line.answered(10)
+    await line.hang_up()
+    # The agent's track may be there for some milliseconds yet: then the bridge answers, and there is nothing to hear.
+    again = await world.phone.dial(f"{call}-again", dial.uri, (dial.username, dial.password))
+    seen: list[object] = []
+    async with asyncio.timeout(RINGS_AT_MOST_S):
+        while again.ended is None:
+            seen.append(await again.event())
+    assert not [event for event in seen if isinstance(event, HeardStart)]
+    assert again.ended.by == "agent"
+    await until_free(world, call)
 
 
 @pytest.mark.parametrize("room", ["room-CAffffffffffffffffffffffffffffffff", "my-own-room", "room-"])
