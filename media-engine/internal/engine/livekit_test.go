@@ -398,3 +398,83 @@ func TestWhoDoesNotComeBackHasLeft(t *testing.T) {
 		t.Fatalf("%v left", left)
 	}
 }
+
+func TestASilentServerIsATimeout(t *testing.T) {
+	hole, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hole.Close()
+	w := startEngine(t, newLiveKitRoom, limits{join: 300 * time.Millisecond})
+	before := runtime.NumGoroutine()
+	w.tell(1, join("ws://"+hole.Addr().String(), "a token"))
+	if end := w.until(1, "disconnected").GetDisconnected(); end.GetReason() != "join_timeout" {
+		t.Fatalf("%v", end)
+	}
+	waitFor(t, "the end of all goroutines", func() bool { return runtime.NumGoroutine() <= before })
+}
+
+func TestAllRoomsAreLeftWhenTheWorkerGoes(t *testing.T) {
+	s := startSFU(t)
+	w := realEngine(t)
+	const legs = 20
+	for leg := range uint32(legs) {
+		w.tell(leg+1, join(s.url, s.token("shared", fmt.Sprint("agent ", leg), livekit.ParticipantInfo_AGENT)))
+		w.tell(leg+1, publish())
+	}
+	for leg := range uint32(legs) {
+		w.until(leg+1, "published")
+	}
+	gone := time.Now()
+	w.conn.Close()
+	err := <-w.ended
+	t.Logf("ended after %v", time.Since(gone))
+	w.ended <- err
+	waitFor(t, "an empty room", func() bool {
+		list, err := s.rooms().ListParticipants(context.Background(), &livekit.ListParticipantsRequest{Room: "shared"})
+		return err == nil && len(list.GetParticipants()) == 0
+	})
+	t.Logf("the room was empty after %v", time.Since(gone))
+}
+
+func TestRealRoomsLeaveNothingBehind(t *testing.T) {
+	s := startSFU(t)
+	w := realEngine(t)
+	const rounds, legs = 10, 20
+	before, open := runtime.NumGoroutine(), openFiles(t)
+	for round := range uint32(rounds) {
+		for i := range uint32(legs) {
+			leg := round*legs + i + 1
+			room := fmt.Sprint("room ", i/2)
+			w.tell(leg, join(s.url, s.token(room, fmt.Sprint(i%2), livekit.ParticipantInfo_AGENT)))
+			w.tell(leg, listenTo(fmt.Sprint((i+1)%2)))
+			w.tell(leg, publish())
+			w.tell(leg, saying(1, tone(3200)))
+		}
+		// Some leave when they can be heard, some when they have joined, some at once.
+		for i := range uint32(legs) {
+			if leg := round*legs + i + 1; i%2 == 0 {
+				w.until(leg, "published")
+			} else if i%4 == 1 {
+				w.until(leg, "joined")
+			}
+			w.tell(round*legs+i+1, leave())
+		}
+		for i := range uint32(legs) {
+			w.until(round*legs+i+1, "left")
+		}
+	}
+	// The SDK takes some seconds to end what it has begun; an HTTP client may keep a connection.
+	waitFor(t, "the end of all goroutines and files", func() bool {
+		return runtime.NumGoroutine() <= before+4 && openFiles(t) <= open+2
+	})
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(files)
+}
