@@ -82,7 +82,7 @@ def test_environment_is_what_settings_read(tmp_path: Path, monkeypatch: pytest.M
     settings = made_up()
     settings.require("livekit_api_key", "livekit_api_secret", "orch_api_key", "twilio_auth_token", "sip_trunk_password")
     assert settings.livekit_ws_url == "ws://127.0.0.1:7880"
-    assert settings.redis_url == "redis://127.0.0.1:6390/0"
+    assert settings.redis_url == f"redis://:{plan.secrets.redis_password}@127.0.0.1:6390/0"
     assert settings.orch_listen == "127.0.0.1:8000"
     assert settings.twilio_sip_ingress_host == "127.0.0.1:5060"
     assert settings.metrics_listen == "127.0.0.1:9100"
@@ -98,7 +98,7 @@ def test_secrets_are_new_for_each_run_unless_set() -> None:
 
 def test_configuration_on_loopback(tmp_path: Path) -> None:
     plan = plan_in(tmp_path)
-    livekit, sip = (yaml.safe_load(text) for text in plan.files.values())
+    livekit, sip = (yaml.safe_load(text) for path, text in plan.files.items() if path.suffix == ".yaml")
     assert livekit["port"] == 7880
     assert livekit["bind_addresses"] == ["127.0.0.1"]
     assert livekit["keys"] == {plan.secrets.livekit_api_key: plan.secrets.livekit_api_secret}
@@ -110,12 +110,13 @@ def test_configuration_on_loopback(tmp_path: Path) -> None:
     assert (sip["sip_port"], sip["listen_ip"], sip["nat_1_to_1_ip"]) == (5060, "127.0.0.1", "127.0.0.1")
     assert sip["rtp_port"] == "10000-20000"
     assert sip["redis"]["address"] == "127.0.0.1:6390"
+    assert sip["redis"]["password"] == livekit["redis"]["password"] == plan.secrets.redis_password
 
 
 def test_only_webhooks_and_phone_calls_leave_loopback(tmp_path: Path) -> None:
     settings = made_up(twilio_sip_ingress_host="sip.example.com")
     plan = plan_in(tmp_path, host="0.0.0.0", settings=settings)
-    livekit, sip = (yaml.safe_load(text) for text in plan.files.values())
+    livekit, sip = (yaml.safe_load(text) for path, text in plan.files.items() if path.suffix == ".yaml")
     assert plan.env["ORCH_LISTEN"] == "0.0.0.0:8000"
     assert plan.env["ORCH_URL"] == "http://127.0.0.1:8000"
     assert plan.env["TWILIO_SIP_INGRESS_HOST"] == "sip.example.com"

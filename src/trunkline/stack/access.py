@@ -25,6 +25,7 @@ class Secrets:
     twilio_auth_token: str
     sip_trunk_username: str
     sip_trunk_password: str
+    redis_password: str
 
     @classmethod
     def make(cls, settings: Settings) -> Secrets:
@@ -41,6 +42,7 @@ class Secrets:
             twilio_auth_token=given(settings.twilio_auth_token, 16),
             sip_trunk_username=given(settings.sip_trunk_username, 8),
             sip_trunk_password=given(settings.sip_trunk_password, 24),
+            redis_password=secrets.token_hex(24),
         )
 
     def __repr__(self) -> str:
@@ -73,7 +75,7 @@ def shared_env(ports: Ports, known: Secrets, settings: Settings, host: str) -> d
         "LIVEKIT_API_KEY": known.livekit_api_key,
         "LIVEKIT_API_SECRET": known.livekit_api_secret,
         "LIVEKIT_HOST": f"ws://{LOOPBACK}:{ports.livekit}",
-        "REDIS_URL": f"redis://{LOOPBACK}:{ports.redis}/0",
+        "REDIS_URL": f"redis://:{known.redis_password}@{LOOPBACK}:{ports.redis}/0",
         "ORCH_LISTEN": f"{host}:{ports.orchestrator}",
         "ORCH_URL": f"http://{local(host)}:{ports.orchestrator}",
         # Where there is none, one in .env must not come through: simulated calls sign this address.

@@ -111,8 +111,10 @@ def make_plan(
     run_dir = run_dir.absolute()
     values = _template_values(ports, settings, host, env)
     files = {run_dir / name: render(_template(name), values) for name in ("livekit.yaml", "sip.yaml")}
+    # Whoever is on this machine reaches loopback, and LiveKit keeps the trunk's password in Redis.
+    files[run_dir / "redis.conf"] = f"requirepass {known.redis_password}\n"
     quiet = {name: base[name] for name in _SERVER_ENV if name in base}
-    processes = _servers(programs, ports, run_dir, local(host), quiet)
+    processes = _servers(programs, ports, known, run_dir, sip_host=local(host), env=quiet)
     if services:
         processes += _services(ports, known, workers, env)
     return Plan(host, ports, known, run_dir, log_dir or run_dir / "logs", env, processes, files)
@@ -139,14 +141,14 @@ def _template(name: str) -> str:
 
 
 def _servers(
-    programs: Programs, ports: Ports, run_dir: Path, sip_host: str, env: Mapping[str, str]
+    programs: Programs, ports: Ports, known: Secrets, run_dir: Path, *, sip_host: str, env: Mapping[str, str]
 ) -> tuple[Spec, ...]:
     redis_options = f"--bind {LOOPBACK} --port {ports.redis} --appendonly no --save".split()
     return (
         Spec(
             name="redis",
-            argv=(*programs.redis, *redis_options, "", "--dir", str(run_dir)),
-            probe=probes.redis_answers(ports.redis),
+            argv=(*programs.redis, str(run_dir / "redis.conf"), *redis_options, "", "--dir", str(run_dir)),
+            probe=probes.redis_answers(ports.redis, known.redis_password),
             env=env,
         ),
         Spec(

@@ -11,13 +11,15 @@ import httpx
 from trunkline.stack.process import Probe
 
 
-def redis_answers(port: int) -> Probe:
-    """PING on loopback."""
+def redis_answers(port: int, password: str) -> Probe:
+    """AUTH and PING on loopback."""
 
     async def probe() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
-            writer.write(b"PING\r\n")
+            writer.write(f"AUTH {password}\r\nPING\r\n".encode())
+            if not (await reader.readline()).startswith(b"+OK"):
+                raise ConnectionError("another Redis, or another password")
             if not (await reader.readline()).startswith(b"+PONG"):
                 raise ConnectionError("no PONG")
         finally:
