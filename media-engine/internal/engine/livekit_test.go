@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"io"
 	"math"
 	"net"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -477,4 +479,77 @@ func openFiles(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(files)
+}
+
+// frailRoad passes TCP connections on until they are cut.
+type frailRoad struct {
+	listener net.Listener
+	to       string
+	mu       sync.Mutex
+	open     []net.Conn
+}
+
+func newFrailRoad(t *testing.T, to string) *frailRoad {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &frailRoad{listener: listener, to: to}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			near, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", to)
+			if err != nil {
+				near.Close()
+				continue
+			}
+			r.mu.Lock()
+			r.open = append(r.open, near, far)
+			r.mu.Unlock()
+			go func() { _, _ = io.Copy(near, far); near.Close() }()
+			go func() { _, _ = io.Copy(far, near); far.Close() }()
+		}
+	}()
+	return r
+}
+
+func (r *frailRoad) cut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, each := range r.open {
+		each.Close()
+	}
+	r.open = nil
+}
+
+func TestACutConnectionIsResumed(t *testing.T) {
+	s := startSFU(t)
+	road := newFrailRoad(t, strings.TrimPrefix(s.http, "http://"))
+	s.url = "ws://" + road.listener.Addr().String()
+	w := realEngine(t)
+	call(t, s, w)
+	w.tell(caller, saying(1, tone(3*16000)))
+	w.until(caller, "first_packet")
+	road.cut()
+	for _, leg := range []uint32{agent, caller} {
+		w.until(leg, "reconnecting")
+		w.until(leg, "reconnected")
+	}
+	w.tell(caller, end(1))
+	w.until(caller, "last_packet")
+	w.eventually("the whole tone", func() bool { return loud(w.heard[agent]) >= 145 })
+	for _, leg := range []uint32{agent, caller} {
+		for _, name := range w.names(leg) {
+			if name == "participant_left" || name == "disconnected" {
+				t.Errorf("leg %d was told %v", leg, name)
+			}
+		}
+	}
+	w.tell(caller, leave())
+	w.until(agent, "participant_left")
 }
