@@ -53,13 +53,15 @@ STAGES = (
 )
 """What can lie between SpeechStart and PlaybackStart, in the order of marks that share an instant."""
 
+_STAGE_METRICS = {stage: f"stage:{stage}" for stage in STAGES}
+
 METRICS = (
     "roundtrip",
     "response",
     "roundtrip_heard",
     "response_heard",
     "barge_in",
-    *(f"stage:{stage}" for stage in STAGES),
+    *_STAGE_METRICS.values(),
 )
 """All durations that are measured, by the names under which the collector tells them."""
 
@@ -125,7 +127,7 @@ def durations_us(record: Record) -> dict[str, int]:
     if not isinstance(record, TurnRecord) or record.outcome is TurnOutcome.UNANSWERED:
         return {}
     named = {"roundtrip": roundtrip_us(record), "response": response_us(record), "barge_in": barge_in_us(record)}
-    stages = {f"stage:{stage}": duration_us for stage, duration_us in stages_us(record).items()}
+    stages = {_STAGE_METRICS[stage]: duration_us for stage, duration_us in stages_us(record).items()}
     return {name: duration_us for name, duration_us in (named | stages).items() if duration_us is not None}
 
 

@@ -114,7 +114,12 @@ function stages(place, window) {
 // --- calls ---
 
 function chosen() {
-  return location.hash.startsWith("#call/") ? decodeURIComponent(location.hash.slice(6)) : null;
+  if (!location.hash.startsWith("#call/")) return null;
+  try {
+    return decodeURIComponent(location.hash.slice(6));
+  } catch {
+    return null; // Somebody's own address.
+  }
 }
 
 function listCalls(calls) {
