@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -36,15 +37,21 @@ func program(arguments ...string) *exec.Cmd {
 	return command
 }
 
-// inherited starts the program with one end of a pair of sockets, and takes its first message from the other.
+// inherited starts the program with one end of a pair of sockets.
 func inherited(t *testing.T) (*exec.Cmd, net.Conn) {
+	t.Helper()
+	command := program("--fd", "3")
+	return command, started(t, command)
+}
+
+// started starts a command with a socket as its file 3, and waits until the engine at its other end is ready.
+func started(t *testing.T, command *exec.Cmd) net.Conn {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	theirs, mine := os.NewFile(uintptr(fds[0]), "theirs"), os.NewFile(uintptr(fds[1]), "mine")
-	command := program("--fd", "3")
 	command.ExtraFiles = []*os.File{theirs}
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
@@ -57,7 +64,7 @@ func inherited(t *testing.T) (*exec.Cmd, net.Conn) {
 	mine.Close()
 	t.Cleanup(func() { worker.Close() })
 	ready(t, worker)
-	return command, worker
+	return worker
 }
 
 func ready(t *testing.T, worker net.Conn) {
@@ -101,6 +108,19 @@ func TestEndsBySignal(t *testing.T) {
 	command, _ := inherited(t)
 	_ = command.Process.Signal(syscall.SIGTERM)
 	ends(t, command, 0)
+}
+
+func TestEndsWithItsParent(t *testing.T) {
+	parent := exec.Command("sh", "-c", `"$0" --fd 3 & wait`, os.Args[0])
+	parent.Env = append(os.Environ(), asProgram+"=1")
+	worker := started(t, parent)
+	_ = parent.Process.Kill()
+	_ = parent.Wait()
+	// Our end is open still: it was the signal that ended it.
+	_ = worker.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := worker.Read(make([]byte, 1)); err != io.EOF {
+		t.Fatal(err)
+	}
 }
 
 func TestServesASocketOfItsOwn(t *testing.T) {

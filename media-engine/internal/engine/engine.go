@@ -102,6 +102,9 @@ func (e *Engine) end() {
 	if dropped := e.out.Dropped(); dropped > 0 {
 		slog.Warn("the worker read too slowly", "dropped_ticks", dropped)
 	}
+	if refused := e.refused.Load(); refused > 0 {
+		slog.Info("commands were refused", "commands", refused)
+	}
 }
 
 // read obeys commands until the connection ends.

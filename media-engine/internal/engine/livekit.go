@@ -102,7 +102,7 @@ func (r *liveKitRoom) setSubscribed(identity string, wanted bool) error {
 	}
 	for _, each := range other.TrackPublications() {
 		publication, ok := each.(*lksdk.RemoteTrackPublication)
-		if !ok || publication.Kind() != lksdk.TrackKindAudio || wanted && publication.IsSubscribed() {
+		if !ok || publication.Kind() != lksdk.TrackKindAudio {
 			continue
 		}
 		if err := publication.SetSubscribed(wanted); err != nil {

@@ -299,6 +299,31 @@ func TestNobodyElseHearsTheAgent(t *testing.T) {
 	}
 }
 
+func TestListensToOneAfterTheOther(t *testing.T) {
+	s := startSFU(t)
+	w := realEngine(t)
+	call(t, s, w)
+	const third = 3
+	w.tell(third, join(s.url, s.token("call", "a third", livekit.ParticipantInfo_STANDARD)))
+	w.tell(third, listenTo("the agent"))
+	w.tell(third, publish())
+	w.until(third, "published")
+	for utterance, heard := range []string{"a third", "the caller", "a third"} {
+		w.tell(agent, listenTo(heard))
+		speaker := uint32(caller)
+		if heard == "a third" {
+			speaker = third
+		}
+		w.mu.Lock()
+		clear(w.heard)
+		w.mu.Unlock()
+		w.tell(speaker, saying(uint32(utterance)+1, tone(5*16000)))
+		w.eventually("a tone of "+heard, func() bool { return loud(w.heard[agent]) > 20 })
+		w.tell(speaker, flush())
+		w.until(speaker, "halted")
+	}
+}
+
 func TestLeavingIsSeenByTheOther(t *testing.T) {
 	s := startSFU(t)
 	w := realEngine(t)
