@@ -89,15 +89,16 @@ class _Session:
         self._hearing = Hearing(luck, self._tell, self._on_fault, endpoint_s)
         self._finals_due = 0
         self._final_told = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._heard_at = self._loop.time()
+        self._idle = self._loop.call_later(IDLE_S, self._check_idle)
+        self._closing: asyncio.Task[bool] | None = None
 
     async def run(self) -> None:
         try:
             while True:
-                # One timer a message would cost more than all the rest.
-                message = await self._receive()
-                if message is None:
-                    await self._socket.close(code=1011, message=b"NET-0001: no audio or text within 10 s")
-                    return
+                message = await self._socket.receive()
+                self._heard_at = self._loop.time()
                 if message.type is WSMsgType.BINARY:
                     if message.data:
                         self._hearing.audio(message.data)
@@ -107,13 +108,17 @@ class _Session:
                 else:
                     return
         finally:
+            self._idle.cancel()
             self._hearing.close()
 
-    async def _receive(self) -> Any:
-        try:
-            return await self._socket.receive(timeout=IDLE_S)
-        except TimeoutError:
-            return None
+    def _check_idle(self) -> None:
+        """One timer a connection: one for each message would cost as much as all the rest."""
+        due = self._heard_at + IDLE_S
+        if due > self._loop.time():
+            self._idle = self._loop.call_at(due, self._check_idle)
+        else:
+            closing = self._socket.close(code=1011, message=b"NET-0001: no audio or text within 10 s")
+            self._closing = self._loop.create_task(closing)
 
     async def _control(self, text: str) -> bool:
         """Handles a text message. Returns True where the connection is over."""
