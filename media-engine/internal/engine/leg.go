@@ -8,7 +8,6 @@ import (
 	"github.com/trunkline/trunkline/media-engine/internal/jitter"
 	"github.com/trunkline/trunkline/media-engine/internal/mediapb"
 	"github.com/trunkline/trunkline/media-engine/internal/monotime"
-	"github.com/trunkline/trunkline/media-engine/internal/utterance"
 )
 
 const (
@@ -177,10 +176,6 @@ func (l *leg) leave() bool {
 	return true
 }
 
-func leftEvent(number uint32) *mediapb.Event {
-	return &mediapb.Event{Leg: number, AtUs: monotime.Us(), What: &mediapb.Event_Left{Left: &mediapb.Left{}}}
-}
-
 // disconnect ends the leg by itself; nothing is told any more.
 func (l *leg) disconnect(reason, detail string, byServer bool) {
 	if len(detail) > maxDetail {
@@ -208,84 +203,6 @@ func (l *leg) do(job func()) bool {
 	}
 }
 
-func (l *leg) listenTo(identity string) {
-	l.mu.Lock()
-	before, visible := l.listening, l.published && !l.hidden
-	l.listening = identity
-	l.mu.Unlock()
-	if before != "" && before != identity {
-		l.room.unsubscribe(before)
-		l.ear.forget()
-	}
-	l.subscribe()
-	if visible && before != identity {
-		l.room.allow(identity)
-	}
-}
-
-func (l *leg) subscribe() {
-	if identity := l.listeningTo(); identity != "" {
-		if err := l.room.subscribe(identity); err != nil {
-			l.refuse("can't listen to " + identity + ": " + err.Error())
-		}
-	}
-}
-
-func (l *leg) publish() {
-	if l.isPublished() {
-		l.refuse("published already")
-		return
-	}
-	if err := l.room.publish(); err != nil {
-		l.refuse("can't publish: " + err.Error())
-		return
-	}
-	if err := l.mouth.start(); err != nil {
-		l.refuse("can't publish: " + err.Error())
-		return
-	}
-	l.mu.Lock()
-	l.published = true
-	l.mu.Unlock()
-	// Only now: a permission given before does not cover this track.
-	l.room.allow(l.listeningTo())
-	l.tell(&mediapb.Event{What: &mediapb.Event_Published{Published: &mediapb.Published{}}})
-}
-
-func (l *leg) hide() {
-	if !l.isPublished() {
-		l.refuse("nothing is published that could be hidden")
-		return
-	}
-	l.mu.Lock()
-	l.hidden = true
-	l.mu.Unlock()
-	l.room.allow("")
-}
-
-func (l *leg) sendKeys(digits string) {
-	identity := l.listeningTo()
-	for _, digit := range digits {
-		if err := l.room.sendKey(keyCode(digit), string(digit), identity); err != nil {
-			l.refuse("can't send DTMF: " + err.Error())
-			return
-		}
-	}
-}
-
-// settle makes everything as it was before our connection broke, and looks who is there.
-func (l *leg) settle() {
-	l.company.found(l.room.present())
-	l.subscribe()
-	l.mu.Lock()
-	visible, identity := l.published && !l.hidden, l.listening
-	l.mu.Unlock()
-	if visible {
-		l.room.allow(identity)
-	}
-	l.tell(&mediapb.Event{What: &mediapb.Event_Reconnected{Reconnected: &mediapb.Reconnected{}}})
-}
-
 func (l *leg) stats(lateTicks uint64, legs int) *mediapb.Stats {
 	heard := l.ear.stats()
 	return &mediapb.Stats{
@@ -311,53 +228,6 @@ func (l *leg) isPublished() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.published
-}
-
-func (l *leg) tell(event *mediapb.Event) {
-	event.Leg = l.number
-	if event.AtUs == 0 {
-		event.AtUs = monotime.Us()
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.isOver {
-		l.report(event)
-	}
-}
-
-func (l *leg) refuse(why string) {
-	l.tell(&mediapb.Event{What: &mediapb.Event_Refused{Refused: &mediapb.Refused{Why: why}}})
-}
-
-func (l *leg) tellJoined(who participant) {
-	l.tell(&mediapb.Event{What: &mediapb.Event_ParticipantJoined{ParticipantJoined: &mediapb.ParticipantJoined{
-		Identity: who.identity, Kind: who.kind, Attributes: who.attributes,
-	}}})
-}
-
-func (l *leg) tellLeft(identity string) {
-	l.tell(&mediapb.Event{What: &mediapb.Event_ParticipantLeft{
-		ParticipantLeft: &mediapb.ParticipantLeft{Identity: identity},
-	}})
-}
-
-func (l *leg) tellUtterance(happened utterance.Event, atUs int64) {
-	event := &mediapb.Event{AtUs: atUs}
-	switch happened.Kind {
-	case utterance.First:
-		event.What = &mediapb.Event_FirstPacket{FirstPacket: &mediapb.FirstPacket{Utterance: happened.Utterance}}
-	case utterance.Last:
-		event.What = &mediapb.Event_LastPacket{
-			LastPacket: &mediapb.LastPacket{Utterance: happened.Utterance, Samples: happened.Samples},
-		}
-	case utterance.Halted:
-		event.What = &mediapb.Event_Halted{
-			Halted: &mediapb.Halted{Utterance: happened.Utterance, Samples: happened.Samples},
-		}
-	case utterance.RanDry:
-		event.What = &mediapb.Event_RanDry{RanDry: &mediapb.RanDry{Utterance: happened.Utterance}}
-	}
-	l.tell(event)
 }
 
 // tick sends and hears the 20 ms that are due; the frame is valid until the next tick, nil where nothing was heard.

@@ -67,6 +67,8 @@ func (w *fakeWorker) work() {
 		}
 	})
 	w.until(0, "ready")
+	w.tell(0, askStats())
+	w.until(0, "stats") // all of the engine runs when it answers
 }
 
 func socketPair(t *testing.T) (ours, theirs net.Conn) {
