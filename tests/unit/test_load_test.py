@@ -445,7 +445,7 @@ def test_options_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("concurrency", "wanted", "count"), [(5, 0, 1), (100, 3, 3), (2, 8, 2)])
 def test_callers_are_shared_by_few_processes(concurrency: int, wanted: int, count: int) -> None:
-    assert LoadOptions(concurrency=concurrency, processes=wanted).process_count == count
+    assert LoadOptions(concurrency=concurrency, processes=wanted).processes_for("") == count
 
 
 def test_speech_is_labelled() -> None:

@@ -29,6 +29,7 @@ class Over(StrEnum):
     """The door by which calls come in."""
 
     WEBRTC = "webrtc"
+    SDK = "sdk"
     SIP = "sip"
 
 
@@ -42,7 +43,9 @@ def loadtest(
     ] = DEFAULT_PHRASE,
     turns: Annotated[int, typer.Option(help="How often each caller speaks.")] = 3,
     ramp: Annotated[float, typer.Option(help="Calls placed a second.")] = 10.0,
-    over: Annotated[Over, typer.Option(help="webrtc: LiveKit participants; sip: simulated phone calls.")] = Over.WEBRTC,
+    over: Annotated[
+        Over, typer.Option(help="webrtc: LiveKit participants; sdk: those on the Python SDK; sip: phone calls.")
+    ] = Over.WEBRTC,
     processes: Annotated[int, typer.Option(help="For WebRTC callers; 0: one for 25, up to the cores.")] = 0,
     url: Annotated[str, typer.Option(help="The orchestrator (default: ORCH_URL, or the running `trunkline up`).")] = "",
     api_key: Annotated[str, typer.Option(help="Its key; better in ORCH_API_KEY, where no other user sees it.")] = "",
@@ -86,6 +89,7 @@ def loadtest(
             stop=stop,
             say=_say,
             place=place,
+            engine=await _engine() if over is Over.WEBRTC else "",
         )
         result.options["over"] = over.value
         return finish(folder, result, as_json=json_, plot=plot, write=typer.echo)
@@ -108,6 +112,13 @@ def _settings_of(url: str, api_key: str) -> Settings:
     from trunkline.stack.state import read_state
 
     return load_settings(**{name.lower(): value for name, value in read_state().env.items()})
+
+
+async def _engine() -> str:
+    """The native media engine's program, for the callers; empty where it can't be had, which is told."""
+    from trunkline.stack.binaries import find_media_engine
+
+    return str(await find_media_engine(lambda name, state, _seconds: _say(f"{name}: {state}")) or "")
 
 
 async def _over_sip(settings: Settings) -> PlaceCalls:

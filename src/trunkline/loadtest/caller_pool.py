@@ -21,19 +21,33 @@ EXIT_TIMEOUT_S = 3.0
 
 
 class CallerPool:
-    """The processes of the WebRTC callers; each hangs up when its input ends."""
+    """The processes of the WebRTC callers; each hangs up when its input ends.
 
-    def __init__(self, count: int, target: Target, folder: Path) -> None:
+    Args:
+        count: How many.
+        target: The stack that is called.
+        folder: For their logs.
+        engine: The native media engine's program; empty: callers on the Python SDK.
+    """
+
+    def __init__(self, count: int, target: Target, folder: Path, engine: str = "") -> None:
         self._count = count
         self._target = target
         self._folder = folder
+        self._engine = engine
 
     async def place(self, orders: list[Order], script: Script, tell: Tell, stop: asyncio.Event) -> None:
         """Starts them, lets them call together, and returns when all have ended; `stop` ends them early."""
         processes: list[asyncio.subprocess.Process] = []
         try:
             for number in range(self._count):
-                job = Job(self._target.orchestrator_url, self._target.api_key, script, orders[number :: self._count])
+                job = Job(
+                    self._target.orchestrator_url,
+                    self._target.api_key,
+                    script,
+                    orders[number :: self._count],
+                    self._engine,
+                )
                 processes.append(await self._start(number, job))
             async with asyncio.timeout(READY_TIMEOUT_S):
                 await asyncio.gather(*(_ready(process, tell) for process in processes))

@@ -12,7 +12,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,10 +23,12 @@ import uvloop
 
 from trunkline.core.errors import CallError, UpstreamUnavailableError
 from trunkline.loadtest.callers import Message, Order, PlacedCall, Script, run_callers
+from trunkline.loadtest.engine_line import EngineLine
 from trunkline.loadtest.pacing import Pacing
 from trunkline.loadtest.phone import CallRefusedError
 from trunkline.loadtest.webrtc_line import WebRtcLine
 from trunkline.logs import configure_logs
+from trunkline.media.native import NativeEngine
 from trunkline.settings import load_settings
 
 TOKEN_TIMEOUT_S = 10.0
@@ -36,44 +38,50 @@ MAX_LINE_BYTES = 1_048_576
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What one process does."""
+    """What one process does.
+
+    Args:
+        engine: The native media engine's program; empty: callers on the Python SDK.
+    """
 
     orchestrator_url: str
     api_key: str = field(repr=False)
     script: Script
     orders: list[Order]
+    engine: str = ""
 
     def encode(self) -> bytes:
         """As one line."""
         orders = [[order.number, order.at_s, str(order.wav)] for order in self.orders]
         script = dataclasses.astuple(self.script)
-        return json.dumps([self.orchestrator_url, self.api_key, script, orders]).encode() + b"\n"
+        return json.dumps([self.orchestrator_url, self.api_key, script, orders, self.engine]).encode() + b"\n"
 
     @classmethod
     def decode(cls, line: bytes) -> Job:
         """From one line."""
-        url, api_key, script, orders = json.loads(line)
-        return cls(url, api_key, Script(*script), [Order(number, at_s, Path(wav)) for number, at_s, wav in orders])
+        url, api_key, script, placed, engine = json.loads(line)
+        orders = [Order(number, at_s, Path(wav)) for number, at_s, wav in placed]
+        return cls(url, api_key, Script(*script), orders, engine)
 
 
 class TokenDoor:
     """Calls that come in over WebRTC: a token from the orchestrator, then a room.
 
     Args:
-        pacing: Is told of every tick of every caller.
+        new_line: Makes a caller.
     """
 
-    def __init__(self, job: Job, http: httpx.AsyncClient, pacing: Pacing) -> None:
+    def __init__(self, job: Job, http: httpx.AsyncClient, new_line: Callable[[], WebRtcLine | EngineLine]) -> None:
         self._url = job.orchestrator_url.rstrip("/") + "/token"
         self._headers = {"Authorization": f"Bearer {job.api_key}"}
         self._http = http
-        self._pacing = pacing
+        self._new_line = new_line
 
-    async def place(self, call: PlacedCall) -> WebRtcLine:
+    async def place(self, call: PlacedCall) -> WebRtcLine | EngineLine:
         """See `Door.place`."""
         grant = await self._grant()
         call.call = grant["call"]
-        line = WebRtcLine(self._pacing)
+        line = self._new_line()
         try:
             await line.join(grant["url"], grant["token"])
             call.answered_us = await line.answered()
@@ -101,16 +109,18 @@ async def _run(pacing: Pacing) -> None:
     async with _lines_in() as lines:
         async with asyncio.timeout(START_TIMEOUT_S):
             job = Job.decode(await lines.readline())
-        tell({"ev": "ready"})
-        async with asyncio.timeout(START_TIMEOUT_S):
-            line = await lines.readline()
-        if not line:
-            return
         limits = httpx.Limits(max_connections=50)
-        async with httpx.AsyncClient(limits=limits, timeout=TOKEN_TIMEOUT_S, trust_env=False) as http:
-            calling = asyncio.create_task(
-                run_callers(job.orders, json.loads(line)["zero_s"], TokenDoor(job, http, pacing), job.script, tell)
-            )
+        async with (
+            _caller_maker(job.engine, pacing) as new_line,
+            httpx.AsyncClient(limits=limits, timeout=TOKEN_TIMEOUT_S, trust_env=False) as http,
+        ):
+            tell({"ev": "ready"})
+            async with asyncio.timeout(START_TIMEOUT_S):
+                line = await lines.readline()
+            if not line:
+                return
+            door = TokenDoor(job, http, new_line)
+            calling = asyncio.create_task(run_callers(job.orders, json.loads(line)["zero_s"], door, job.script, tell))
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, calling.cancel)
             others = [asyncio.create_task(_stop_at_end(lines, calling)), asyncio.create_task(_tell_pace(pacing))]
             try:
@@ -120,6 +130,20 @@ async def _run(pacing: Pacing) -> None:
                     other.cancel()
             if not calling.cancelled():
                 calling.result()
+
+
+@asynccontextmanager
+async def _caller_maker(program: str, pacing: Pacing) -> AsyncIterator[Callable[[], WebRtcLine | EngineLine]]:
+    """Makes callers: on the native engine where its program is named, else on the Python SDK."""
+    if not program:
+        yield lambda: WebRtcLine(pacing)
+        return
+    engine = NativeEngine(Path(program))
+    await engine.start()
+    try:
+        yield lambda: EngineLine(engine, pacing)
+    finally:
+        await engine.close()
 
 
 @asynccontextmanager

@@ -2,7 +2,8 @@
 
     run_load_test -> speech (espeak-ng) -> caller processes, 25 callers each -> Ledger -> agents' records -> report
 
-Each caller gets a token, joins its room with LiveKit's Python SDK, speaks bursts, and listens. Also runs by itself:
+Each caller gets a token, joins its room by the native media engine (or LiveKit's Python SDK), speaks bursts, and
+listens. Also runs by itself:
 `python load_test.py --concurrency 50`, with ORCH_URL, ORCH_API_KEY and METRICS_ENDPOINT in the environment.
 """
 
@@ -20,22 +21,25 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from trunkline.core.errors import ConfigError, TrunklineError, UpstreamUnavailableError
-from trunkline.core.units import samples_to_s
+from trunkline.core.units import Pcm, samples_to_s
 from trunkline.loadtest import report
 from trunkline.loadtest.caller_pool import CallerPool
 from trunkline.loadtest.callers import Order, Outcome, Script, Tell
 from trunkline.loadtest.ear import burst, sound_only
 from trunkline.loadtest.ledger import Ledger
-from trunkline.loadtest.options import DEFAULT_PHRASE, LoadOptions, Target, speech_label
+from trunkline.loadtest.options import DEFAULT_PHRASE, EMULATED, LoadOptions, Target, speech_label
 from trunkline.loadtest.records import HeardSender, fetch_records
 from trunkline.loadtest.report import LoadResult
 from trunkline.loadtest.voice import VOICES, speak, write_wav
+from trunkline.media.choice import native_program
 from trunkline.settings import ReplyOn, load_settings
+from trunkline.testing.voice_code import MAX_SENTENCE_ID, encode
 
 INTERRUPTED = 130
 """Exit code of a run that was ended early."""
 
 Say: TypeAlias = Callable[[str], None]
+Speech: TypeAlias = tuple[Script, list[Path]]
 PlaceCalls: TypeAlias = Callable[[list[Order], Script, Tell, asyncio.Event], Coroutine[Any, Any, None]]
 
 
@@ -49,6 +53,7 @@ async def run_load_test(
     stop: asyncio.Event,
     say: Say = lambda _: None,
     place: PlaceCalls | None = None,
+    engine: str = "",
 ) -> LoadResult:
     """Places all calls, waits for their end, fetches the agents' records. Writes no report yet.
 
@@ -58,13 +63,14 @@ async def run_load_test(
         early_answers: See `Script`.
         stop: Once set, all callers hang up, and what was measured so far is returned.
         place: How calls are placed; None: over WebRTC, by processes of their own.
+        engine: The native media engine's program, for WebRTC callers; empty: the Python SDK.
 
     Raises:
         ConfigError: espeak-ng is missing, or the key is wrong.
         UpstreamError: the orchestrator does not answer.
     """
     room = await target.check()
-    script, wavs = await _prepare_speech(options, folder, early_answers)
+    script, wavs = await _prepare_speech(options, folder, early_answers, coded=speech == EMULATED)
     orders = [Order(n + 1, n / options.ramp, wavs[n % len(wavs)]) for n in range(options.concurrency)]
     say(
         f"{options.concurrency} callers, {options.turns} bursts of up to {script.burst_s:.1f} s; "
@@ -74,7 +80,7 @@ async def run_load_test(
     async with HeardSender(target.metrics_endpoint) as heard:
         ledger = Ledger(heard.send, say)
         watching = asyncio.create_task(_watch(ledger, say))
-        placing = place or CallerPool(options.process_count, target, folder).place
+        placing = place or CallerPool(options.processes_for(engine), target, folder, engine).place
         try:
             async with asyncio.timeout(options.limit_s):
                 await placing(orders, script, ledger.take, stop)
@@ -99,16 +105,21 @@ async def run_load_test(
     return result
 
 
-async def _prepare_speech(options: LoadOptions, folder: Path, early_answers: bool) -> tuple[Script, list[Path]]:
-    """Each voice's burst as WAV."""
-    wavs, longest_s = [], 0.0
-    for number, voice in enumerate(VOICES[: options.concurrency], start=1):
+async def _prepare_speech(options: LoadOptions, folder: Path, early_answers: bool, coded: bool) -> Speech:
+    """What each caller says, as WAV: a burst in each voice; with emulated providers each has its own, with a number."""
+    bursts: list[Pcm] = []
+    for voice in VOICES[: options.concurrency]:
         samples = burst(sound_only(await speak(options.phrase, voice)), options.burst_seconds)
         if not samples.size:
             raise ConfigError(f"--phrase {options.phrase!r} has no sound")
-        wavs.append(folder / f"burst-{number}.wav")
-        write_wav(wavs[-1], samples)
-        longest_s = max(longest_s, samples_to_s(samples.size))
+        bursts.append(samples)
+    if coded:
+        # An emulated recognizer reads which sentence is spoken from the sound, and knows no other words.
+        bursts = [encode(n + 1, bursts[n % len(bursts)]) for n in range(min(options.concurrency, MAX_SENTENCE_ID))]
+    wavs = [folder / f"burst-{number}.wav" for number in range(1, len(bursts) + 1)]
+    for wav, samples in zip(wavs, bursts, strict=True):
+        write_wav(wav, samples)
+    longest_s = samples_to_s(max(samples.size for samples in bursts))
     return Script(options.phrase, longest_s, options.turns, early_answers), wavs
 
 
@@ -192,6 +203,7 @@ def main() -> None:
             early_answers=settings.reply_on is not ReplyOn.FINAL,
             stop=stop,
             say=_to_stderr,
+            engine=str(native_program(settings) or ""),
         )
         return finish(folder, result, as_json=as_json, plot=plot, write=_to_stdout)
 

@@ -14,8 +14,10 @@ from trunkline.settings import Settings
 DEFAULT_PHRASE = "what are your opening hours"
 """One of `agent/pipeline/phrases.txt`: the local recognizer understands it from every voice, also repeated."""
 CALLERS_A_PROCESS = 25
+CALLERS_AN_ENGINE = 100
 MAX_CALLERS = 1_000
 CHECK_TIMEOUT_S = 5.0
+EMULATED = "emulated"
 SLACK_S = 60.0
 """How much longer than its script a run may take."""
 
@@ -47,10 +49,14 @@ class LoadOptions:
             if not least <= value <= most:
                 raise ConfigError(f"--{name} {value}: not from {least} to {most}")
 
-    @property
-    def process_count(self) -> int:
-        """How many processes share the callers."""
-        usual = min(-(-self.concurrency // CALLERS_A_PROCESS), os.cpu_count() or 1)
+    def processes_for(self, engine: str) -> int:
+        """How many processes share the callers.
+
+        Args:
+            engine: The native media engine's program; empty: callers on the Python SDK.
+        """
+        each = CALLERS_AN_ENGINE if engine else CALLERS_A_PROCESS
+        usual = min(-(-self.concurrency // each), os.cpu_count() or 1)
         return min(self.processes or usual, self.concurrency)
 
     @property
@@ -106,5 +112,5 @@ def speech_label(settings: Settings) -> str:
     if words == voice == "local":
         return "local speech"
     if words.startswith("emulated") and voice.startswith("emulated"):
-        return "emulated"
+        return EMULATED
     return f"recognizer {words}, voice {voice}"

@@ -87,7 +87,7 @@ class WebRtcLine:
 
     async def play(self, name: str, wav: Path) -> None:
         """Speaks a WAV, from the next tick on; the one before must be over."""
-        self._speech, self._spoken, self._name = _read(wav), 0, name
+        self._speech, self._spoken, self._name = read_wav(wav), 0, name
 
     async def event(self) -> PhoneEvent:
         """The next event of this call."""
@@ -181,7 +181,8 @@ class WebRtcLine:
             self._tell(CallEnded("error", repr(error)))
 
 
-def _read(wav: Path) -> Pcm:
+def read_wav(wav: Path) -> Pcm:
+    """The samples of a WAV: int16, mono, 16000 Hz."""
     with wave.open(str(wav)) as source:
         return np.frombuffer(source.readframes(source.getnframes()), dtype=np.int16)
 

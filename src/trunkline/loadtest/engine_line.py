@@ -1,0 +1,122 @@
+"""One WebRTC caller on the native media engine, seen as a line of a phone.
+
+The engine carries all callers of a process: it paces and encodes what they say, and its own clock tells when the first
+packet went out. Here a caller only listens. It costs a tenth of a caller on the Python SDK (`webrtc_line.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import TypeVar
+
+from trunkline.core.errors import CallError, Reason, Result, Termination
+from trunkline.core.units import FRAME_S, s_to_us
+from trunkline.loadtest.ear import Ear
+from trunkline.loadtest.pacing import Pacing
+from trunkline.loadtest.phone import MAX_EVENTS_WAITING, CallEnded, PhoneEvent, PlayEnd, PlayStart
+from trunkline.loadtest.webrtc_line import ANSWER_TIMEOUT_S, read_wav
+from trunkline.media.engine import (
+    CallerFrame,
+    Disconnected,
+    FirstPacket,
+    LastPacket,
+    MediaEngine,
+    MediaEvent,
+    MediaLeg,
+    ParticipantJoined,
+    ParticipantKind,
+    ParticipantLeft,
+    TrackHeard,
+)
+
+T = TypeVar("T")
+
+
+class EngineLine:
+    """One call. Its WAVs are 16 kHz and begin and end with sound.
+
+    Args:
+        engine: Carries it.
+        pacing: Is told how late each frame came here.
+    """
+
+    def __init__(self, engine: MediaEngine, pacing: Pacing) -> None:
+        loop = asyncio.get_running_loop()
+        self._engine = engine
+        self._pacing = pacing
+        self._leg: MediaLeg | None = None
+        self._ear = Ear()
+        self._events: asyncio.Queue[PhoneEvent] = asyncio.Queue(MAX_EVENTS_WAITING)
+        self._agent: asyncio.Future[str] = loop.create_future()
+        self._answered: asyncio.Future[int] = loop.create_future()
+        self._names: dict[int, str] = {}
+        self._sounds = 0
+
+    async def join(self, url: str, token: str) -> None:
+        """Joins the room, waits for the agent, and opens the microphone for it. Raises MediaError or CallError."""
+        self._leg = await self._engine.join(url, token, self)
+        agent = await self._within(self._agent, "no agent came")
+        await self._leg.listen_to(agent)
+        await self._leg.publish()
+
+    async def answered(self) -> int:
+        """Waits until the agent hears us; the instant in microseconds. Raises CallError after 20 s."""
+        return await self._within(self._answered, "no agent answered")
+
+    async def play(self, name: str, wav: Path) -> None:
+        """Speaks a WAV, from the next tick on; the one before must be over."""
+        assert self._leg is not None
+        self._sounds += 1
+        self._names[self._sounds] = name
+        self._leg.play(self._sounds, read_wav(wav))
+        self._leg.end(self._sounds)
+
+    async def event(self) -> PhoneEvent:
+        """The next event of this call."""
+        return await self._events.get()
+
+    async def hang_up(self) -> CallEnded:
+        """Leaves the room."""
+        if self._leg is not None:
+            await self._leg.leave()
+        for waiting in (self._agent, self._answered):
+            waiting.cancel()
+        return CallEnded("caller", "hung up")
+
+    def on_frame(self, frame: CallerFrame) -> None:
+        """Takes 20 ms of what is heard."""
+        self._pacing.tick(frame.ended_at, time.monotonic())
+        for heard in self._ear.listen(frame.samples, s_to_us(frame.ended_at)):
+            self._tell(heard)
+
+    def on_event(self, event: MediaEvent) -> None:
+        """Takes everything else that the engine tells."""
+        match event:
+            case ParticipantJoined(identity, ParticipantKind.AGENT) if not self._agent.done():
+                self._agent.set_result(identity)
+            case TrackHeard() if not self._answered.done():
+                self._answered.set_result(s_to_us(time.monotonic()))
+            case FirstPacket(sound, at):
+                self._tell(PlayStart(self._names[sound], s_to_us(at)))
+            case LastPacket(sound, at):
+                over_us = s_to_us(at + FRAME_S)
+                self._tell(PlayEnd(self._names[sound], over_us, over_us))
+            case ParticipantLeft(identity):
+                self._tell(CallEnded("agent", f"{identity} left"))
+            case Disconnected(reason):
+                self._tell(CallEnded("agent", reason))
+
+    async def _within(self, waiting: asyncio.Future[T], otherwise: str) -> T:
+        try:
+            return await asyncio.wait_for(asyncio.shield(waiting), ANSWER_TIMEOUT_S)
+        except TimeoutError:
+            raise CallError(
+                f"{otherwise} within {ANSWER_TIMEOUT_S:.0f} s", Termination(Result.SERVER_ERROR, Reason.NO_AGENT)
+            ) from None
+
+    def _tell(self, event: PhoneEvent) -> None:
+        if self._events.full():
+            self._events.get_nowait()
+        self._events.put_nowait(event)
