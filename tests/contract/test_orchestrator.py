@@ -288,6 +288,15 @@ async def test_a_number_that_calls_too_often_and_a_guesser_of_signatures_are_sto
     await orch.context.registry.close()
 
 
+async def test_callers_who_hide_their_number_are_not_one_caller(redis_url: str) -> None:
+    orch = make(settings(orch_rate_limit="2/minute"), redis_url)
+    await orch.beat()
+    for _ in range(5):
+        assert isinstance(await orch.twilio.incoming_call(new_call_sid(), "anonymous", "+1556"), DialSip)
+    await orch.http.aclose()
+    await orch.context.registry.close()
+
+
 @pytest.mark.parametrize(
     ("status", "said", "left"), [("completed", HangUp(), 1), ("busy", None, 0), ("failed", None, 0)]
 )

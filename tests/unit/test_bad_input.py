@@ -161,7 +161,7 @@ def test_a_token_without_a_room_names_the_option() -> None:
 
 def test_words_in_brackets_are_printed_as_they_are() -> None:
     """They are no mark-up of the terminal, whoever said them."""
-    row = TurnRow(1, 1, "[/b] [red]one", "two [/i]", "three [dim]", {}, None, None, None, None, None, "")
+    row = TurnRow(1, 1, "[/b] [red]one", "two [/i]", "three [dim]", {}, None, None, None, None, None, "", False)
     console = Console(file=io.StringIO(), width=200)
     call_report.print_call(console, CallReport(CallResult("CA1", 1, problem="four [/b]"), None, [], [row]))
     printed = console.file.getvalue()  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from trunkline.cli.call_report import counts
 from trunkline.core.wire import Mark, TurnOutcome, TurnRecord
 from trunkline.loadtest.conversation import CallerTurn
 from trunkline.loadtest.verdict import CallResult, TurnRow, judge, match_turns
@@ -140,3 +141,12 @@ def test_the_last_turn_of_one_call_is_not_taken_for_the_one_before_the_next_call
         second, [recorded(30, 1, TurnOutcome.INTERRUPTED), recorded(32, 2)]
     )
     assert judge([first, second], rows) == ""
+
+
+def test_an_interruption_that_silenced_nothing_is_counted_as_one() -> None:
+    def row(number: int, interrupts: bool, outcome: str) -> TurnRow:
+        return TurnRow(1, number, "a", "a", "b", {}, 1.0, 1.0, 1.0, 1.0, None, outcome, interrupts)
+
+    found = counts([row(1, False, "answered"), row(2, True, "answered"), row(3, True, "interrupted")])
+    assert (found["interruptions"], found["silenced"]) == (2, 0)
+    assert counts([row(1, False, "interrupted"), row(2, True, "answered")])["silenced"] == 1

@@ -51,7 +51,7 @@ def print_call(console: Console, report: CallReport) -> None:
         answered = f"answered after {(result.answered_us - result.dialled_us) / 1e6:.2f} s"
     console.print(f"\n[bold]Call {result.number}[/bold]  {answered} by {worker}", highlight=False)
     for row in report.rows:
-        said = escape(row.said) + ("  [dim](interrupting)[/dim]" if row.barge_in_ms is not None else "")
+        said = escape(row.said) + ("  [dim](interrupting)[/dim]" if row.interrupts else "")
         mark = "[green]✓[/green]" if row.was_understood else "[yellow]≠[/yellow]"
         console.print(f"  {row.turn}  caller says      {said}", highlight=False)
         console.print(f"     agent hears  {mark}   {escape(row.understood) or '(nothing)'}", highlight=False)
@@ -102,7 +102,7 @@ LEGEND = (
 
 def counts(rows: list[TurnRow]) -> dict[str, int]:
     """How many turns were answered and understood, and how many interruptions there were and worked."""
-    interruptions = [i for i, row in enumerate(rows) if row.barge_in_ms is not None]
+    interruptions = [i for i, row in enumerate(rows) if row.interrupts]
     return {
         "turns": len(rows),
         "answered": sum(row.roundtrip_heard_ms is not None for row in rows),

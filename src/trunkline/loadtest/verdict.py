@@ -49,6 +49,7 @@ class TurnRow:
         stages_ms: Time from one mark to the next, by the name of the later mark; they add up to `response_ms`.
         barge_in_ms: Where it interrupts: from its first sound to silence at the caller's ear.
         outcome: What the agent says became of its answer; empty where it has no record.
+        interrupts: It was spoken into the answer to the turn before.
     """
 
     call: int
@@ -63,6 +64,7 @@ class TurnRow:
     response_heard_ms: float | None
     barge_in_ms: float | None
     outcome: str
+    interrupts: bool
 
     @property
     def was_understood(self) -> bool:
@@ -115,6 +117,7 @@ def _row(call: int, number: int, turn: CallerTurn, record: TurnRecord | None) ->
         response_heard_ms=_ms(turn.speech_end_us, turn.heard_start_us),
         barge_in_ms=_ms(turn.speech_start_us, turn.silenced_us) if turn.interrupts else None,
         outcome=record.outcome if record is not None else "",
+        interrupts=turn.interrupts,
     )
 
 
@@ -130,7 +133,7 @@ def judge(results: list[CallResult], rows: list[TurnRow]) -> str:
         if not row.answered:
             return f"{where}: the caller heard something, but the agents' records hold no answer to {row.said!r}"
     for before, row in pairwise(rows):
-        if row.barge_in_ms is not None and before.outcome != TurnOutcome.INTERRUPTED:
+        if row.interrupts and before.outcome != TurnOutcome.INTERRUPTED:
             return f"call {row.call}, turn {row.turn}: the interruption did not silence the agent"
     return "" if rows else "no call was made"
 

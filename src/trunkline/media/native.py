@@ -290,6 +290,8 @@ class NativeLeg:
                 self._left.set_result(None)
         elif what == "refused":
             log.warning("engine_refused", leg=self._number, why=event.refused.why)
+            if self._published is not None and not self._published.done():
+                self._published.set_exception(MediaError(event.refused.why))
         elif what == "disconnected":
             self._on_disconnected(event.disconnected)
         else:

@@ -6,12 +6,16 @@ they are have a wider limit, so that a hundred calls in one second from one Twil
 
 from __future__ import annotations
 
+import re
+
 from limits import RateLimitItem, parse
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from trunkline.core.errors import ConfigError
 from trunkline.settings import Settings
+
+_NUMBER = re.compile(r"\+[0-9]{2,15}")
 
 
 class RateLimits:
@@ -30,7 +34,9 @@ class RateLimits:
         self._wide = _parse("ORCH_TOKEN_RATE_LIMIT", settings.orch_token_rate_limit)
 
     def caller_may(self, number: str) -> bool:
-        """Counts a call from a number; False where it called too often."""
+        """Counts a call from a number; False where it called too often. Callers who hide theirs are not one caller."""
+        if not _NUMBER.fullmatch(number):
+            return True
         return self._limiter.hit(self._narrow, "caller", number)
 
     def token_may(self, address: str) -> bool:
