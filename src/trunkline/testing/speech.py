@@ -51,6 +51,9 @@ class LoudnessStream:
     def reset(self) -> None:
         """Has nothing to forget."""
 
+    def rest(self) -> None:
+        """Has nothing to forget."""
+
     def close(self) -> None:
         self._closed = True
 

@@ -58,6 +58,11 @@ class VoiceStream:
         self.state = np.zeros_like(self.state)
         self.context = np.zeros_like(self.context)
 
+    def rest(self) -> None:
+        """What comes next does not follow on what came last: there was silence between, which nobody listened to."""
+        self.reset()
+        self._rest = self._rest[:0]
+
     def close(self) -> None:
         """No window is reported any more."""
         self.closed = True
