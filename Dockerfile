@@ -6,7 +6,7 @@ ARG GO_IMAGE=golang:1.26-bookworm
 # --- The media engine, and the simulated phone for the load test --------------------------------------------------
 FROM ${GO_IMAGE} AS go
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends libopus-dev pkg-config \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev libopus-dev pkg-config \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY media-engine/go.mod media-engine/go.sum ./

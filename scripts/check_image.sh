@@ -144,7 +144,7 @@ says agent worker_started
 stop agent
 
 # --- Together, with the servers of this machine ------------------------------------------------------------------
-if command -v redis-server livekit-server livekit-sip >/dev/null; then
+if command -v redis-server >/dev/null && command -v livekit-server >/dev/null && command -v livekit-sip >/dev/null; then
     redis=$(free_port) livekit=$(free_port) orchestrator=$(free_port) sip=$(free_port)
     shared=(LIVEKIT_API_KEY=$key LIVEKIT_API_SECRET=$secret LIVEKIT_HOST="ws://127.0.0.1:$livekit" ORCH_API_KEY=check
         REDIS_URL="redis://127.0.0.1:$redis/0" ORCH_URL="http://127.0.0.1:$orchestrator" SIP_TRUNK_USERNAME=check
