@@ -8,11 +8,11 @@ import time
 import pytest
 
 from tests.world import World
-from trunkline.cli.placing import Order, fetch_records, place_call
+from trunkline.cli.placing import Order, collect_reports, place_call
 from trunkline.core.wire import Mark, TurnOutcome
 from trunkline.emulators.twilio import new_call_sid
 from trunkline.loadtest.phone import CallRefusedError, HeardStart
-from trunkline.loadtest.verdict import judge, match_turns
+from trunkline.loadtest.verdict import judge
 from trunkline.orchestrator.tokens import mint_call_token
 from trunkline.settings import load_settings
 
@@ -25,8 +25,8 @@ async def test_a_phone_call_is_answered_and_can_interrupt(world: World, sentence
     script = await world.utterances(sentences[0], sentences[1], interrupts=sentences[2])
     recording = world.folder / "call.wav"
     result = await place_call(world.exchange, world.phone, world.http, Order(1, script, recording))
-    record, turns = await fetch_records(world.exchange, world.http, result.call)
-    rows = match_turns(result, turns)
+    [report] = await collect_reports(world.exchange, [result])
+    record, turns, rows = report.record, report.turns, report.rows
     assert judge([result], rows) == ""
     assert record is not None
     assert (record.result, record.reason, record.engine) == ("success", "caller_hung_up", "sdk")

@@ -16,14 +16,13 @@ from rich.markup import escape
 
 from trunkline.agent.pipeline.phrases import load_phrases
 from trunkline.cli import call_report
-from trunkline.cli.call_report import CallReport
-from trunkline.cli.placing import Exchange, Order, fetch_records, place_call
+from trunkline.cli.placing import Exchange, Order, collect_reports, place_call
 from trunkline.cli.running import INTERRUPTED, run
 from trunkline.core.errors import ConfigError
 from trunkline.loadtest.conversation import Utterance
 from trunkline.loadtest.load_test import new_folder
 from trunkline.loadtest.phone import Phone
-from trunkline.loadtest.verdict import judge, match_turns
+from trunkline.loadtest.verdict import judge
 from trunkline.loadtest.voice import speak_to_wav
 from trunkline.logs import configure_logs
 from trunkline.settings import load_settings
@@ -85,8 +84,7 @@ async def _place(show: Console, sentences: list[str], interrupts: bool, out: Pat
         async with Phone(program) as phone, httpx.AsyncClient(trust_env=False) as http:
             order = Order(1, script, folder.absolute() / "call-1.wav", tell)
             result = await place_call(exchange, phone, http, order)
-            record, turns = await fetch_records(exchange, http, result.call)
-    report = CallReport(result, record, turns, match_turns(result, turns))
+        [report] = await collect_reports(exchange, [result])
     problem = judge([result], report.rows)
     call_report.write_files(folder, [report], problem)
     call_report.print_call(show, report)

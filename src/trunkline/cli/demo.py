@@ -21,12 +21,12 @@ from trunkline.agent.pipeline.phrases import load_phrases
 from trunkline.agent.pipeline.stt import check_providers
 from trunkline.cli import call_report
 from trunkline.cli.call_report import CallReport
-from trunkline.cli.placing import Exchange, Order, fetch_records, place_call
+from trunkline.cli.placing import Exchange, Order, collect_reports, place_call
 from trunkline.cli.running import INTERRUPTED, run
 from trunkline.loadtest.conversation import Utterance
 from trunkline.loadtest.load_test import new_folder
 from trunkline.loadtest.phone import Phone
-from trunkline.loadtest.verdict import judge, match_turns
+from trunkline.loadtest.verdict import judge
 from trunkline.loadtest.voice import VOICES, speak_to_wav
 from trunkline.logs import configure_logs
 from trunkline.settings import load_settings
@@ -134,11 +134,7 @@ class _Demo:
             for number, script in enumerate(scripts, start=1)
         ]
         results = await asyncio.gather(*(place_call(exchange, phone, http, order) for order in orders))
-        reports = []
-        for result in results:
-            record, turns = await fetch_records(exchange, http, result.call)
-            reports.append(CallReport(result, record, turns, match_turns(result, turns)))
-        return reports
+        return await collect_reports(exchange, results)
 
     def _print(self, reports: list[CallReport], problem: str) -> None:
         rows = [row for report in reports for row in report.rows]

@@ -5,7 +5,6 @@ Used by `demo`, `call` and the system tests. Also fetches what the agent recorde
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,19 +12,18 @@ from pathlib import Path
 
 import httpx
 
-from trunkline.core.errors import CallError, TrunklineError, UpstreamUnavailableError
-from trunkline.core.latency import read_event
+from trunkline.cli.call_report import CallReport
+from trunkline.core.errors import CallError, TrunklineError
 from trunkline.core.units import s_to_us
-from trunkline.core.wire import CallRecord, TurnRecord
 from trunkline.emulators.twilio import DialSip, Speak, TwilioEmulator, new_call_sid
 from trunkline.loadtest.conversation import Caller, Utterance
 from trunkline.loadtest.phone import Phone
-from trunkline.loadtest.verdict import CallResult
+from trunkline.loadtest.records import fetch_records
+from trunkline.loadtest.verdict import CallResult, match_turns
 
 CALLED = "+15550199"
 RECORDS_TIMEOUT_S = 6.0
-"""How long after a call's end its record may take to reach the collector."""
-POLL_S = 0.1
+"""How long after the calls' end their records may take to reach the collector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,28 +120,11 @@ async def _tell_end(twilio: TwilioEmulator, result: CallResult, status: str) -> 
         result.problem = result.problem or str(error)
 
 
-async def fetch_records(
-    exchange: Exchange, http: httpx.AsyncClient, call: str
-) -> tuple[CallRecord | None, list[TurnRecord]]:
-    """What the agent recorded of a call that is over; waits up to 6 s for the record of its end.
-
-    Raises:
-        UpstreamUnavailableError: the collector does not answer.
-    """
-    deadline = time.monotonic() + RECORDS_TIMEOUT_S
-    url = f"{exchange.metrics_url}/calls/{call}"
-    while True:
-        try:
-            response = await http.get(url, timeout=RECORDS_TIMEOUT_S)
-        except httpx.HTTPError as error:
-            raise UpstreamUnavailableError("metrics", f"can't reach {url}") from error
-        body = response.json() if response.status_code == 200 else {"record": None, "turns": []}
-        if body["record"] is not None or time.monotonic() > deadline:
-            break
-        await asyncio.sleep(POLL_S)
-    record = read_event(body["record"]) if body["record"] is not None else None
-    turns = [read_event(turn) for turn in body["turns"]]
-    return (
-        record if isinstance(record, CallRecord) else None,
-        [turn for turn in turns if isinstance(turn, TurnRecord)],
-    )
+async def collect_reports(exchange: Exchange, results: list[CallResult]) -> list[CallReport]:
+    """Puts what the callers lived and what the agents recorded together. Raises UpstreamUnavailableError."""
+    ends, turns = await fetch_records(exchange.metrics_url, [result.call for result in results], RECORDS_TIMEOUT_S)
+    reports = []
+    for result in results:
+        own = [turn for turn in turns if turn.call == result.call]
+        reports.append(CallReport(result, ends.get(result.call), own, match_turns(result, own)))
+    return reports

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from trunkline.cli.running import run
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,20 +49,16 @@ def up(
 
     Example: trunkline up --workers 4
     """
-    raise typer.Exit(asyncio.run(_run(workers, host, ports, log_dir)))
+    raise typer.Exit(run(_run(workers, host, ports, log_dir)) or 0)
 
 
 async def _run(workers: int, host: str, ports: PortChoice, log_dir: Path | None) -> int:
-    """Until a signal comes; the exit code. Raises ConfigError or UpstreamError: it did not start."""
+    """Until a signal comes: the first stops the stack in order, the second one cancels the stopping, which kills.
+
+    Returns the exit code. Raises ConfigError or UpstreamError: it did not start."""
     from trunkline.stack.stack import Stack
     from trunkline.stack.state import forget
 
-    task = asyncio.current_task()
-    assert task is not None
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # The first stops the stack in order; the second one cancels the stopping, which kills.
-        loop.add_signal_handler(number, task.cancel)
     status = _Status()
     try:
         plan = await _plan(workers, host, ports, log_dir, status)

@@ -116,8 +116,10 @@ def _accepted(answer: httpx.Response) -> int:
         return 0
 
 
-async def fetch_records(metrics_url: str, calls: Sequence[str]) -> tuple[dict[str, CallRecord], list[TurnRecord]]:
-    """What the agents recorded of calls that are over; waits up to 8 s in all for the records of their ends.
+async def fetch_records(
+    metrics_url: str, calls: Sequence[str], limit_s: float = RECORDS_TIMEOUT_S
+) -> tuple[dict[str, CallRecord], list[TurnRecord]]:
+    """What the agents recorded of calls that are over; waits up to `limit_s` in all for the records of their ends.
 
     Returns:
         The records of calls by the call's name, and those of turns; of some calls there may be none.
@@ -128,7 +130,7 @@ async def fetch_records(metrics_url: str, calls: Sequence[str]) -> tuple[dict[st
     ends: dict[str, CallRecord] = {}
     turns: dict[str, list[TurnRecord]] = {}
     few = asyncio.Semaphore(MAX_AT_ONCE)
-    deadline = time.monotonic() + RECORDS_TIMEOUT_S
+    deadline = time.monotonic() + limit_s
 
     async def fetch(http: httpx.AsyncClient, call: str) -> None:
         async with few:

@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from trunkline.core.latency import response_us, roundtrip_us
 from trunkline.core.units import us_to_ms
 from trunkline.core.wire import Mark, TurnOutcome, TurnRecord
 from trunkline.loadtest.conversation import CallerTurn
@@ -111,8 +112,8 @@ def _row(call: int, number: int, turn: CallerTurn, record: TurnRecord | None) ->
         understood=record.understood if record is not None else "",
         answered=record.answer if record is not None else "",
         stages_ms=stages,
-        roundtrip_ms=_ms(marks.get(Mark.SPEECH_START), marks.get(Mark.PLAYBACK_START)),
-        response_ms=_ms(marks.get(Mark.SPEECH_END), marks.get(Mark.PLAYBACK_START)),
+        roundtrip_ms=_in_ms(roundtrip_us(record)) if record is not None else None,
+        response_ms=_in_ms(response_us(record)) if record is not None else None,
         roundtrip_heard_ms=_ms(turn.speech_start_us, turn.heard_start_us),
         response_heard_ms=_ms(turn.speech_end_us, turn.heard_start_us),
         barge_in_ms=_ms(turn.speech_start_us, turn.silenced_us) if turn.interrupts else None,
@@ -140,6 +141,10 @@ def judge(results: list[CallResult], rows: list[TurnRow]) -> str:
 
 def _ms(start_us: int | None, end_us: int | None) -> float | None:
     return None if start_us is None or end_us is None else us_to_ms(end_us - start_us)
+
+
+def _in_ms(length_us: int | None) -> float | None:
+    return None if length_us is None else us_to_ms(length_us)
 
 
 def _plain(text: str) -> str:

@@ -23,6 +23,7 @@ from trunkline.core.units import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE_HZ, Pcm, s_
 from trunkline.loadtest.ear import Ear
 from trunkline.loadtest.pacing import Pacing
 from trunkline.loadtest.phone import MAX_EVENTS_WAITING, CallEnded, PhoneEvent, PlayEnd, PlayStart
+from trunkline.media.sdk import capture
 
 log = structlog.get_logger()
 
@@ -30,7 +31,6 @@ JOIN_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 20.0
 LEAVE_TIMEOUT_S = 2.0
 
-_CAPTURE_SAMPLES = FRAME_SAMPLES // 2
 _SILENCE = np.zeros(FRAME_SAMPLES, dtype=np.int16)
 
 
@@ -116,7 +116,7 @@ class WebRtcLine:
             self._pacing.tick(due_at, now)
             if now - due_at > 5 * FRAME_S:
                 due_at = now  # catching up would only pile audio up at the receiver; the lateness is counted
-            await _capture(source, self._next_frame(s_to_us(now)))
+            await capture(source, self._next_frame(s_to_us(now)))
             due_at += FRAME_S
             await asyncio.sleep(max(0.0, due_at - time.monotonic()))
 
@@ -185,9 +185,3 @@ def read_wav(wav: Path) -> Pcm:
     """The samples of a WAV: int16, mono, 16000 Hz."""
     with wave.open(str(wav)) as source:
         return np.frombuffer(source.readframes(source.getnframes()), dtype=np.int16)
-
-
-async def _capture(source: rtc.AudioSource, frame: Pcm) -> None:
-    for start in (0, _CAPTURE_SAMPLES):
-        piece = frame[start : start + _CAPTURE_SAMPLES].tobytes()
-        await source.capture_frame(rtc.AudioFrame(piece, SAMPLE_RATE_HZ, 1, _CAPTURE_SAMPLES))

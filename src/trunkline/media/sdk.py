@@ -208,7 +208,7 @@ class SdkLeg:
         tick_at = time.monotonic()
         while True:
             frame, events = self._playout.next_frame(time.monotonic())
-            await _capture(source, _SILENCE if frame is None else frame)
+            await capture(source, _SILENCE if frame is None else frame)
             self._tell_all(events)
             tick_at += FRAME_S
             delay_s = tick_at - time.monotonic()
@@ -285,7 +285,8 @@ class SdkLeg:
             self._tell(Disconnected("engine_failed", by_server=False))
 
 
-async def _capture(source: rtc.AudioSource, frame: Pcm) -> None:
+async def capture(source: rtc.AudioSource, frame: Pcm) -> None:
+    """Hands 20 ms to an encoder with direct capture: int16, shape (320,), mono, 16000 Hz."""
     for start in (0, _CAPTURE_SAMPLES):
         piece = frame[start : start + _CAPTURE_SAMPLES].tobytes()
         await source.capture_frame(rtc.AudioFrame(piece, SAMPLE_RATE_HZ, 1, _CAPTURE_SAMPLES))

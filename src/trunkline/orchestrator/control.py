@@ -12,7 +12,6 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from trunkline.core import wire
-from trunkline.core.admission import CALL_ID
 from trunkline.core.errors import CapacityError, TrunklineError
 from trunkline.orchestrator.context import CallId, Context, Parts, RefusedError, address_of, bearer_of
 from trunkline.orchestrator.tokens import is_api_key, mint_room_token
@@ -136,8 +135,8 @@ async def readyz(parts: Parts) -> Response:
 
 async def _call_for(wanted: TokenRequest, identity: str, parts: Context) -> str:
     if wanted.room:
-        call = wire.call_of(wanted.room)
-        if call is None or not CALL_ID.fullmatch(call) or await parts.registry.knows(call) is None:
+        call = await parts.registry.call_in(wanted.room)
+        if call is None:
             raise RefusedError(404, "unknown_room", "no call takes place in that room")
         return call
     if wanted.role == "agent":

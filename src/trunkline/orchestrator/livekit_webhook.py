@@ -14,8 +14,6 @@ from fastapi import APIRouter, Request
 from livekit import api
 from livekit.protocol import models
 
-from trunkline.core import wire
-from trunkline.core.admission import is_call_id
 from trunkline.orchestrator.context import Context, Parts, RefusedError
 
 log = structlog.get_logger()
@@ -37,8 +35,8 @@ async def webhook(request: Request, parts: Parts) -> dict[str, Any]:
 
 
 async def _check_phone(parts: Context, room: str, phone: models.ParticipantInfo) -> None:
-    call = wire.call_of(room)
-    if call is None or not is_call_id(call) or await parts.registry.knows(call) is None:
+    call = await parts.registry.call_in(room)
+    if call is None:
         await parts.calls.refuse_unknown_room(room, phone.identity)
     elif not await parts.registry.is_its_leg(call, phone.attributes.get(LEG_ATTRIBUTE, "")):
         await parts.calls.refuse_second_phone(room, phone.identity)

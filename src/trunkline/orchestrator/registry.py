@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from trunkline.core import wire
-from trunkline.core.admission import LEASE_S, WORKER_ALIVE_S
+from trunkline.core.admission import LEASE_S, WORKER_ALIVE_S, is_call_id
 from trunkline.core.errors import CapacityError, UpstreamUnavailableError
 from trunkline.core.failover import Orphan
 from trunkline.core.units import s_to_us
@@ -223,6 +223,11 @@ class Registry:
         except (RedisError, OSError) as error:
             raise _unavailable(error) from error
         return _call_entry(call, {str(k): str(v) for k, v in fields.items()}) if fields else None
+
+    async def call_in(self, room: str) -> str | None:
+        """The call that takes place in a room; None where it is no call's, whatever its name."""
+        call = wire.call_of(room)
+        return call if call is not None and is_call_id(call) and await self.knows(call) is not None else None
 
     async def is_its_leg(self, call: str, leg: str) -> bool:
         """True where this is the call's own phone: the first one that came. Others may know its room, and are not.
