@@ -3,7 +3,7 @@
 #   make test    every check and test, on the real servers
 .DEFAULT_GOAL := help
 
-.PHONY: help setup servers bench-media demo up test check unit go-test format proto clean
+.PHONY: help setup browser servers bench-media demo up test check unit go-test format proto clean
 
 VENV := .venv/bin
 # go.sum has what livekit's modules need; the proxy does not list them, so Go must not ask.
@@ -14,6 +14,9 @@ help: ## what there is
 
 setup: ## install what is missing, into .venv and .cache
 	@scripts/setup
+
+browser: ## also install Chromium, which only tests use
+	@scripts/setup browser
 
 servers: setup ## find livekit-server and livekit-sip, or build them once
 	@$(VENV)/python -m trunkline.stack
@@ -40,7 +43,7 @@ bench-media: servers ## what the media engines cost, and how long the road is
 	$(VENV)/python benchmarks/media.py --engine native --calls 50 --seconds 30
 	$(VENV)/python benchmarks/media.py --engine sdk --calls 10 --seconds 30
 
-test: setup servers check go-test ## every check and test; what .ci/run calls
+test: setup browser servers check go-test ## every check and test; what .ci/run calls
 	TRUNKLINE_REQUIRE_SERVERS=1 $(VENV)/pytest -q
 
 format: setup ## put the code in order
