@@ -22,6 +22,7 @@ class Command(_message.Message):
         "flush",
         "send_dtmf",
         "ask_stats",
+        "send_data",
     )
     LEG_FIELD_NUMBER: _ClassVar[int]
     JOIN_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +37,7 @@ class Command(_message.Message):
     FLUSH_FIELD_NUMBER: _ClassVar[int]
     SEND_DTMF_FIELD_NUMBER: _ClassVar[int]
     ASK_STATS_FIELD_NUMBER: _ClassVar[int]
+    SEND_DATA_FIELD_NUMBER: _ClassVar[int]
     leg: int
     join: Join
     leave: Leave
@@ -49,6 +51,7 @@ class Command(_message.Message):
     flush: Flush
     send_dtmf: SendDtmf
     ask_stats: AskStats
+    send_data: SendData
     def __init__(
         self,
         leg: _Optional[int] = ...,
@@ -64,15 +67,18 @@ class Command(_message.Message):
         flush: _Optional[_Union[Flush, _Mapping]] = ...,
         send_dtmf: _Optional[_Union[SendDtmf, _Mapping]] = ...,
         ask_stats: _Optional[_Union[AskStats, _Mapping]] = ...,
+        send_data: _Optional[_Union[SendData, _Mapping]] = ...,
     ) -> None: ...
 
 class Join(_message.Message):
-    __slots__ = ("url", "token")
+    __slots__ = ("url", "token", "shared")
     URL_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
+    SHARED_FIELD_NUMBER: _ClassVar[int]
     url: str
     token: str
-    def __init__(self, url: _Optional[str] = ..., token: _Optional[str] = ...) -> None: ...
+    shared: bool
+    def __init__(self, url: _Optional[str] = ..., token: _Optional[str] = ..., shared: bool = ...) -> None: ...
 
 class Leave(_message.Message):
     __slots__ = ()
@@ -123,6 +129,14 @@ class SendDtmf(_message.Message):
     DIGITS_FIELD_NUMBER: _ClassVar[int]
     digits: str
     def __init__(self, digits: _Optional[str] = ...) -> None: ...
+
+class SendData(_message.Message):
+    __slots__ = ("payload", "topic")
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    payload: bytes
+    topic: str
+    def __init__(self, payload: _Optional[bytes] = ..., topic: _Optional[str] = ...) -> None: ...
 
 class AskStats(_message.Message):
     __slots__ = ()
@@ -190,6 +204,8 @@ class Event(_message.Message):
         "disconnected",
         "refused",
         "stats",
+        "data",
+        "muted",
     )
     LEG_FIELD_NUMBER: _ClassVar[int]
     AT_US_FIELD_NUMBER: _ClassVar[int]
@@ -210,6 +226,8 @@ class Event(_message.Message):
     DISCONNECTED_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     STATS_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    MUTED_FIELD_NUMBER: _ClassVar[int]
     leg: int
     at_us: int
     ready: Ready
@@ -229,6 +247,8 @@ class Event(_message.Message):
     disconnected: Disconnected
     refused: Refused
     stats: Stats
+    data: Data
+    muted: Muted
     def __init__(
         self,
         leg: _Optional[int] = ...,
@@ -250,6 +270,8 @@ class Event(_message.Message):
         disconnected: _Optional[_Union[Disconnected, _Mapping]] = ...,
         refused: _Optional[_Union[Refused, _Mapping]] = ...,
         stats: _Optional[_Union[Stats, _Mapping]] = ...,
+        data: _Optional[_Union[Data, _Mapping]] = ...,
+        muted: _Optional[_Union[Muted, _Mapping]] = ...,
     ) -> None: ...
 
 class Ready(_message.Message):
@@ -263,8 +285,10 @@ class Joined(_message.Message):
     def __init__(self) -> None: ...
 
 class Left(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("stats",)
+    STATS_FIELD_NUMBER: _ClassVar[int]
+    stats: Stats
+    def __init__(self, stats: _Optional[_Union[Stats, _Mapping]] = ...) -> None: ...
 
 class Published(_message.Message):
     __slots__ = ()
@@ -317,6 +341,20 @@ class Dtmf(_message.Message):
     DIGIT_FIELD_NUMBER: _ClassVar[int]
     digit: str
     def __init__(self, digit: _Optional[str] = ...) -> None: ...
+
+class Data(_message.Message):
+    __slots__ = ("payload", "topic")
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    payload: bytes
+    topic: str
+    def __init__(self, payload: _Optional[bytes] = ..., topic: _Optional[str] = ...) -> None: ...
+
+class Muted(_message.Message):
+    __slots__ = ("muted",)
+    MUTED_FIELD_NUMBER: _ClassVar[int]
+    muted: bool
+    def __init__(self, muted: bool = ...) -> None: ...
 
 class FirstPacket(_message.Message):
     __slots__ = ("utterance",)
@@ -380,8 +418,12 @@ class Stats(_message.Message):
         "fec_used",
         "sent",
         "late_ticks",
+        "dropped_ticks",
         "target_ms",
         "legs",
+        "ran_dry",
+        "malformed",
+        "refused",
     )
     RECEIVED_FIELD_NUMBER: _ClassVar[int]
     LOST_FIELD_NUMBER: _ClassVar[int]
@@ -391,8 +433,12 @@ class Stats(_message.Message):
     FEC_USED_FIELD_NUMBER: _ClassVar[int]
     SENT_FIELD_NUMBER: _ClassVar[int]
     LATE_TICKS_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_TICKS_FIELD_NUMBER: _ClassVar[int]
     TARGET_MS_FIELD_NUMBER: _ClassVar[int]
     LEGS_FIELD_NUMBER: _ClassVar[int]
+    RAN_DRY_FIELD_NUMBER: _ClassVar[int]
+    MALFORMED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
     received: int
     lost: int
     late: int
@@ -401,8 +447,12 @@ class Stats(_message.Message):
     fec_used: int
     sent: int
     late_ticks: int
+    dropped_ticks: int
     target_ms: int
     legs: int
+    ran_dry: int
+    malformed: int
+    refused: int
     def __init__(
         self,
         received: _Optional[int] = ...,
@@ -413,6 +463,10 @@ class Stats(_message.Message):
         fec_used: _Optional[int] = ...,
         sent: _Optional[int] = ...,
         late_ticks: _Optional[int] = ...,
+        dropped_ticks: _Optional[int] = ...,
         target_ms: _Optional[int] = ...,
         legs: _Optional[int] = ...,
+        ran_dry: _Optional[int] = ...,
+        malformed: _Optional[int] = ...,
+        refused: _Optional[int] = ...,
     ) -> None: ...
