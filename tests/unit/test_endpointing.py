@@ -16,6 +16,7 @@ from trunkline.core.endpointing import (
     SpeechEnded,
     SpeechStarted,
 )
+from trunkline.core.hangover import HangoverParams
 from trunkline.core.units import FRAME_S
 
 pytestmark = pytest.mark.unit
@@ -38,7 +39,9 @@ class Listener:
         """So long at this level, with this much certainty in every window that ends meanwhile."""
         for _ in range(round(length_s / FRAME_S)):
             self.now += FRAME_S
-            self.endpointer.frame(self.now, dbfs)
+            ended = self.endpointer.frame(self.now, dbfs)
+            if ended is not None:
+                self.events.append(ended)
             while self._next_window + WINDOW_S <= self.now + 1e-9:
                 event = self.endpointer.window(self._next_window, WINDOW_S, probability)
                 if event is not None:
@@ -144,7 +147,7 @@ windows = st.tuples(st.floats(-100.0, 0.0), st.floats(0.0, 1.0))
 
 @given(st.lists(windows, max_size=150))
 def test_bursts_alternate_and_no_instant_lies_before_the_one_before_it(heard: list[tuple[float, float]]) -> None:
-    listener = Listener(Endpointer(EndpointingParams(hangover_s=0.1)))
+    listener = Listener(Endpointer(EndpointingParams(hangover=HangoverParams(0.1, 0.1))))
     for level_dbfs, probability in heard:
         listener.hear(FRAME_S, level_dbfs, probability)
     bursts = [event for event in listener.events if not isinstance(event, SpeechContinues)]
@@ -153,3 +156,45 @@ def test_bursts_alternate_and_no_instant_lies_before_the_one_before_it(heard: li
     )
     for start, end in zip(bursts[::2], bursts[1::2], strict=False):
         assert start.at <= end.at <= listener.now
+
+
+class TestHangover:
+    """What ends a burst, and what is learned from it."""
+
+    def test_the_hangover_counts_from_the_end_of_the_speech_and_not_from_the_detector_s_decay(self) -> None:
+        listener = Listener().pause(1.0).speak(0.6).hear(0.1, ROOM_DBFS, 0.6)
+        for _ in range(20):
+            listener.pause(FRAME_S)
+            if listener.ends():
+                break
+        assert listener.now - 101.6 == pytest.approx(0.2, abs=0.021)
+
+    def test_a_detector_that_is_still_sure_is_waited_for(self) -> None:
+        listener = Listener().pause(1.0).speak(0.6).hear(0.3, ROOM_DBFS, 0.6)
+        assert listener.ends() == []
+
+    def test_a_cut_that_nobody_answered_makes_the_next_hangover_longer(self) -> None:
+        listener = Listener().pause(1.0).speak(0.6).pause(0.4).speak(0.6)
+        assert listener.endpointer.hangover.seconds > 0.25
+
+    def test_who_answers_the_agent_soon_was_not_cut_off(self) -> None:
+        listener = Listener().pause(1.0).speak(0.6).pause(0.4)
+        listener.endpointer.answered()
+        listener.speak(0.6)
+        assert listener.endpointer.hangover.seconds == pytest.approx(0.2)
+
+    def test_a_click_soon_after_the_end_teaches_nothing(self) -> None:
+        listener = Listener().pause(1.0).speak(0.6).pause(0.4).speak(0.06).pause(0.4)
+        assert listener.endpointer.hangover.seconds == pytest.approx(0.2)
+
+    def test_pauses_within_a_burst_are_learned(self) -> None:
+        listener = Listener().pause(1.0)
+        for _ in range(20):
+            listener.speak(0.4).pause(0.1)
+        assert listener.endpointer.hangover.seconds < 0.19
+        assert len(listener.starts()) == 1
+
+    def test_the_decay_of_a_detector_is_not_voiced_time(self) -> None:
+        listener = Listener().pause(1.0).speak(0.16).hear(0.2, ROOM_DBFS, 0.6)
+        voiced = [event.voiced_s for event in listener.events if isinstance(event, SpeechContinues)]
+        assert voiced[-1] < 0.21

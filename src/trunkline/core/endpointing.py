@@ -1,23 +1,31 @@
 """Decides when the caller's speech starts and ends, from speech probabilities and frame levels.
 
 In come the level of each 20 ms frame and the speech probability of each detector window; out come `SpeechStarted`
-and `SpeechEnded` with the true instants, and the voiced time so far. Called by `agent/pipeline/vad.py`.
+and `SpeechEnded` with the true instants, and the voiced time so far. Called by `agent/pipeline/lane.py`.
 
-A detector is sure of speech only some windows after it began, stays sure for some windows after it ended, and then the
-hangover must pass. The instants given out are those of the speech itself: start and end are walked back by the levels
-of the frames, to where they stand out of the noise.
+A detector is sure of speech only some windows after it began, and stays sure for some windows after it ended. The
+instants given out are those of the speech itself: start and end are walked back by the levels of the frames, to where
+they stand out of the noise. From that true end the hangover is counted, so the detector's decay costs no time.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from trunkline.core.hangover import Hangover, HangoverParams
 from trunkline.core.units import FRAME_S, SILENCE_DBFS
 
 _SLACK_S = 0.1
 """Frames are kept a little longer than is walked back, since windows and frames do not end together."""
+
+PAUSE_S = 0.08
+"""A shorter silence is the closure of a plosive, not a pause."""
+SAME_THOUGHT_S = 1.0
+"""Who goes on so soon after the end of a turn, unanswered, had not finished: the hangover was too short."""
+WORD_S = 0.2
+"""Voiced time of what can be a word; less does not tell how a caller pauses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +36,7 @@ class EndpointingParams:
         start_probability: A window at least this sure starts speech.
         soft_start_probability: Two windows in a row at least this sure start speech, too.
         stop_probability: A window below this is silence.
-        hangover_s: Silence this long ends the burst, in seconds.
+        hangover: Bounds of the silence that ends the burst.
         lookback_s: How far start and end may each be walked back, in seconds.
         stand_out_db: A frame belongs to the speech if it is this much above the noise floor.
         minimum_dbfs: Frames below this are never speech.
@@ -37,7 +45,7 @@ class EndpointingParams:
     start_probability: float = 0.7
     soft_start_probability: float = 0.45
     stop_probability: float = 0.3
-    hangover_s: float = 0.2
+    hangover: HangoverParams = field(default_factory=HangoverParams)
     lookback_s: float = 0.3
     stand_out_db: float = 9.0
     minimum_dbfs: float = -55.0
@@ -76,29 +84,38 @@ class Endpointer:
 
     def __init__(self, params: EndpointingParams | None = None) -> None:
         self.params = params or EndpointingParams()
+        self.hangover = Hangover(self.params.hangover)
         self.speaking = False
         # When the end is known, the hangover and a window lie between it and the newest frame.
-        kept_s = self.params.lookback_s + self.params.hangover_s + _SLACK_S
+        kept_s = self.params.lookback_s + self.params.hangover.max_s + _SLACK_S
         self._frames: deque[tuple[float, float]] = deque(maxlen=round(kept_s / FRAME_S))
         self._floor_dbfs = -60.0
         self._soft_windows = 0
         self._voiced_s = 0.0
         self._started_at = 0.0
         self._last_voiced_at = 0.0
+        self._silent_since: float | None = None
+        self._ended_at: float | None = None
+        self._gap_s: float | None = None
 
-    def frame(self, ended_at: float, level_dbfs: float) -> None:
+    def frame(self, ended_at: float, level_dbfs: float) -> SpeechEnded | None:
         """Takes the level of one 20 ms frame.
 
         Args:
             ended_at: Monotonic seconds at which its last sample was there.
             level_dbfs: Root mean square level; -100 for silence.
+
+        Returns:
+            The end of the burst, where its hangover is over.
         """
         self._frames.append((ended_at, level_dbfs))
-        if not self.speaking:
-            # The floor follows quickly downwards and slowly upwards, so that speech does not lift it.
-            level = max(level_dbfs, SILENCE_DBFS)
-            step = 0.3 if level < self._floor_dbfs else 0.02
-            self._floor_dbfs += step * (level - self._floor_dbfs)
+        if self.speaking:
+            return self._end_if_silent(ended_at)
+        # The floor follows quickly downwards and slowly upwards, so that speech does not lift it.
+        level = max(level_dbfs, SILENCE_DBFS)
+        step = 0.3 if level < self._floor_dbfs else 0.02
+        self._floor_dbfs += step * (level - self._floor_dbfs)
+        return None
 
     def window(self, started_at: float, length_s: float, probability: float) -> EndpointEvent | None:
         """Takes the probability that one detector window holds speech.
@@ -113,7 +130,7 @@ class Endpointer:
         """
         ended_at = started_at + length_s
         if self.speaking:
-            return self._while_speaking(ended_at, length_s, probability)
+            return self._while_speaking(started_at, ended_at, probability)
         sure = probability >= self.params.start_probability
         self._soft_windows = self._soft_windows + 1 if probability >= self.params.soft_start_probability else 0
         if not sure and self._soft_windows < 2:
@@ -124,17 +141,55 @@ class Endpointer:
         self._soft_windows = 0
         self._voiced_s = max(length_s, ended_at - onset_at)
         self._last_voiced_at = ended_at
+        self._silent_since = None
+        self._gap_s = None if self._ended_at is None else onset_at - self._ended_at
+        self.hangover.hear("")
         return SpeechStarted(onset_at)
 
-    def _while_speaking(self, ended_at: float, length_s: float, probability: float) -> EndpointEvent | None:
+    def answered(self) -> None:
+        """The agent speaks: what the caller says next is a new thought, however soon it comes."""
+        self._ended_at = self._gap_s = None
+
+    def _while_speaking(self, started_at: float, ended_at: float, probability: float) -> EndpointEvent | None:
         if probability >= self.params.stop_probability:
-            self._voiced_s += length_s
+            if self._silent_since is not None and started_at - self._silent_since >= PAUSE_S:
+                self.hangover.went_on_after(started_at - self._silent_since)
+            self._silent_since = None
             self._last_voiced_at = ended_at
+            # What is quiet is the detector's decay, and no voice.
+            if self._loudest_dbfs(started_at, ended_at) >= self._threshold_dbfs():
+                self._voiced_s += ended_at - started_at
+            self._learn_from_gap()
             return SpeechContinues(self._voiced_s)
-        if ended_at - self._last_voiced_at < self.params.hangover_s - 1e-6:
+        if self._silent_since is None:
+            self._silent_since = self._end(self._last_voiced_at)
+        return self._end_if_silent(ended_at)
+
+    def _end_if_silent(self, now: float) -> SpeechEnded | None:
+        """Ends the burst once the detector knows of silence, and that has lasted for the hangover."""
+        if self._silent_since is None or now - self._silent_since < self.hangover.seconds - 1e-6:
             return None
         self.speaking = False
-        return SpeechEnded(self._end(self._last_voiced_at))
+        self._ended_at = self._silent_since
+        return SpeechEnded(self._silent_since)
+
+    def _learn_from_gap(self) -> None:
+        """A caller who goes on soon after an end that nobody answered was cut off."""
+        if self._gap_s is not None and self._voiced_s >= WORD_S:
+            if self._gap_s < SAME_THOUGHT_S:
+                self.hangover.went_on_after(self._gap_s)
+            self._gap_s = None
+
+    def _loudest_dbfs(self, started_at: float, ended_at: float) -> float:
+        """Level of the loudest frame whose middle lies in this time."""
+        loudest_dbfs = SILENCE_DBFS
+        for frame_ended_at, level_dbfs in self._back_from(ended_at):
+            middle_at = frame_ended_at - FRAME_S / 2
+            if middle_at < started_at:
+                break
+            if middle_at <= ended_at:
+                loudest_dbfs = max(loudest_dbfs, level_dbfs)
+        return loudest_dbfs
 
     def _onset(self, detected_at: float) -> float:
         """Start of the unbroken run of frames that stand out of the noise and reach the detected window."""

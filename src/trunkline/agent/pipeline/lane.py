@@ -49,11 +49,15 @@ class CallerLane:
         self._before: deque[Pcm] = deque(maxlen=round(PRE_ROLL_S / FRAME_S))
         self._unheard: deque[CallerFrame] = deque(maxlen=LISTEN_BACK_FRAMES)
         self._quiet_frames = 0
+        self._now = 0.0
 
     def on_frame(self, frame: CallerFrame) -> None:
         """Takes 20 ms of the caller."""
         level = level_dbfs(frame.samples)
-        self._endpointer.frame(frame.ended_at, level)
+        self._now = frame.ended_at
+        ended = self._endpointer.frame(frame.ended_at, level)
+        if ended is not None:
+            self._tell(ended)
         if self._endpointer.speaking:
             self._input.audio(frame.samples)
         else:
@@ -78,14 +82,16 @@ class CallerLane:
 
     def _on_window(self, started_at: float, probability: float) -> None:
         event = self._endpointer.window(started_at, WINDOW_S, probability)
-        if event is None:
-            return
+        if event is not None:
+            self._tell(event)
+
+    def _tell(self, event: EndpointEvent) -> None:
         if isinstance(event, SpeechStarted):
             self._input.start_speech()
             for samples in self._before:
                 self._input.audio(samples)
             self._before.clear()
         elif isinstance(event, SpeechEnded):
-            self._input.stop_speech(self._endpointer.params.hangover_s)
+            self._input.stop_speech(max(self._now - event.at, 0.0))
             self._stream.reset()
         self._on_event(event)
