@@ -56,7 +56,7 @@ class CallerInput(FrameProcessor):
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(name="caller-input", **kwargs)
+        super().__init__(name="caller-input", enable_direct_mode=True, **kwargs)
         self.dropped_frames = 0
         self._waiting: list[SystemFrame] = []
         self._audio_frames = 0
@@ -122,7 +122,7 @@ class AgentOutput(FrameProcessor):
     """
 
     def __init__(self, on_audio: Callable[[int, Pcm], None], on_end: Callable[[int], None], **kwargs: Any) -> None:
-        super().__init__(name="agent-output", **kwargs)
+        super().__init__(name="agent-output", enable_direct_mode=True, **kwargs)
         self._on_audio = on_audio
         self._on_end = on_end
         self._utterance = 0

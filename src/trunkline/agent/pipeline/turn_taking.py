@@ -38,7 +38,7 @@ class TurnTaking(FrameProcessor):
     """
 
     def __init__(self, on_words: Callable[[PartialHeard | FinalHeard], None], **kwargs: Any) -> None:
-        super().__init__(name="turn-taking", **kwargs)
+        super().__init__(name="turn-taking", enable_direct_mode=True, **kwargs)
         self._on_words = on_words
         self._saying: asyncio.Queue[Frame] = asyncio.Queue(MAX_WAITING)
         self._task: asyncio.Task[None] | None = None
