@@ -15,15 +15,19 @@ import uvloop
 
 from trunkline.core.errors import TrunklineError
 from trunkline.emulators.app import serving
-from trunkline.emulators.behaviour import FAULT_NAMES, Behaviour, Delay, parse_faults
+from trunkline.emulators.behaviour import FAULT_NAMES, Behaviour, Delay, parse_faults, profile, profiles
 from trunkline.settings import split_listen
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
     default = Behaviour()
-    parser = argparse.ArgumentParser(prog="python -m trunkline.emulators", description="Emulated Deepgram, ElevenLabs")
+    parser = argparse.ArgumentParser(
+        prog="python -m trunkline.emulators",
+        description="Emulated Deepgram, AssemblyAI, ElevenLabs, Cartesia and chat model",
+    )
     parser.add_argument("--listen", default="127.0.0.1:0", help="HOST:PORT; port 0: any that is free")
     parser.add_argument("--phrase", default=default.phrase, help="what each caller says after their number")
+    parser.add_argument("--profile", default="", help=f"delays by provider, before all others: {', '.join(profiles())}")
     parser.add_argument("--stt-partial-ms", type=float, default=default.stt_partial.median_s * 1000)
     parser.add_argument("--stt-final-ms", type=float, default=default.stt_final.median_s * 1000)
     parser.add_argument("--tts-first-ms", type=float, default=default.tts_first.median_s * 1000)
@@ -41,6 +45,7 @@ def _behaviour(arguments: argparse.Namespace) -> Behaviour:
         stt_final=Delay(arguments.stt_final_ms / 1000, arguments.spread),
         tts_first=Delay(arguments.tts_first_ms / 1000, arguments.spread),
         tts_speed=arguments.tts_speed,
+        profile=profile(arguments.profile) if arguments.profile else {},
         faults=parse_faults(arguments.fault),
         seed=arguments.seed,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,7 +16,7 @@ from dataclasses import replace
 from aiohttp import web
 
 from trunkline.core.errors import ConfigError
-from trunkline.emulators import deepgram, elevenlabs
+from trunkline.emulators import assemblyai, cartesia, deepgram, elevenlabs, openai
 from trunkline.emulators.bed import bed
 from trunkline.emulators.behaviour import Behaviour, Luck, parse_faults
 from trunkline.emulators.connection import LABEL
@@ -37,13 +37,16 @@ class Emulators:
         self.behaviour = behaviour
         self.served: Counter[str] = Counter()
         self.open: Counter[str] = Counter()
-        self._connections = {name: itertools.count() for name in ("deepgram", "elevenlabs")}
+        self._connections: defaultdict[str, itertools.count[int]] = defaultdict(itertools.count)
         self._tasks: set[asyncio.Task[object]] = set()
 
     def app(self) -> web.Application:
         """The routes."""
         app = web.Application()
         app.router.add_get("/v1/listen", self._provider("deepgram", deepgram.listen))
+        app.router.add_get("/v3/ws", self._provider("assemblyai", assemblyai.v3_ws))
+        app.router.add_get("/tts/websocket", self._provider("cartesia", cartesia.tts_websocket))
+        app.router.add_post("/v1/chat/completions", self._provider("openai", openai.chat_completions))
         app.router.add_get(
             "/v1/text-to-speech/{voice}/multi-stream-input",
             self._provider("elevenlabs", elevenlabs.multi_stream_input),
@@ -94,6 +97,8 @@ class Emulators:
 @asynccontextmanager
 async def serving(behaviour: Behaviour, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
     """Serves for as long as the context lasts; yields ws://HOST:PORT, for STT_URL and TTS_URL.
+
+    The chat model is at http://HOST:PORT/v1.
 
     Raises:
         ConfigError: the address is taken, or espeak-ng is missing.

@@ -1,4 +1,4 @@
-"""What both emulated providers do with a WebSocket: fail at the handshake by luck, and send without waiting."""
+"""What all emulated providers do with a WebSocket: fail at the handshake by luck, and send without waiting."""
 
 from __future__ import annotations
 
@@ -39,6 +39,14 @@ async def handshake_fault(request: web.Request, luck: Luck) -> int | None:
     return int(fault.value) if fault in (Fault.UNAUTHORIZED, Fault.PAYMENT, Fault.TOO_MANY) else None
 
 
+async def accept(request: web.Request) -> web.WebSocketResponse:
+    """Answers the handshake."""
+    socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, compress=False, timeout=1.0)
+    socket.headers.update(LABEL)
+    await socket.prepare(request)
+    return socket
+
+
 def cut(request: web.Request) -> None:
     """Ends the connection without a word."""
     if request.transport is not None:
@@ -70,6 +78,15 @@ class Outbox:
         """Ends the connection without a word, after what was sent before."""
         self._put(None)
         self._stalled = True
+
+    def go_wrong(self, fault: Fault) -> None:
+        """Has the fault of a sentence befall the connection."""
+        if fault is Fault.STALL:
+            self.stall()
+        elif fault is Fault.GARBAGE:
+            self.send_text(GARBAGE)
+        elif fault is Fault.CUT:
+            self.cut()
 
     async def drained(self) -> None:
         """Returns when all that was sent is on its way."""

@@ -17,16 +17,8 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from trunkline.core.units import SAMPLE_RATE_HZ, samples_to_s
-from trunkline.emulators.behaviour import Fault, Luck
-from trunkline.emulators.connection import (
-    GARBAGE,
-    LABEL,
-    MAX_MESSAGE_BYTES,
-    Outbox,
-    handshake_fault,
-    outbox,
-    refusal,
-)
+from trunkline.emulators.behaviour import Luck
+from trunkline.emulators.connection import Outbox, accept, handshake_fault, outbox, refusal
 from trunkline.emulators.hearing import Hearing, Words
 
 IDLE_S = 10.0
@@ -61,9 +53,7 @@ async def listen(request: web.Request, luck: Luck) -> web.StreamResponse:
     if problems:
         problem = f"not emulated: {', '.join(problems)}"
         return refusal(400, {"err_code": "Bad Request", "err_msg": problem, "request_id": str(uuid.uuid4())})
-    socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, compress=False, timeout=1.0)
-    socket.headers.update(LABEL)
-    await socket.prepare(request)
+    socket = await accept(request)
     async with outbox(request, socket) as box:
         await _Session(request, socket, box, luck, _endpoint_s(endpointing)).run()
     return socket
@@ -86,7 +76,7 @@ class _Session:
         self._box = box
         self._id = str(uuid.uuid4())
         self._interim = request.query.get("interim_results", "false") == "true"
-        self._hearing = Hearing(luck, self._tell, self._on_fault, endpoint_s)
+        self._hearing = Hearing(luck, self._tell, box.go_wrong, endpoint_s)
         self._finals_due = 0
         self._final_told = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -162,14 +152,6 @@ class _Session:
         )
         await self._box.drained()
         await self._socket.close()
-
-    def _on_fault(self, fault: Fault) -> None:
-        if fault is Fault.STALL:
-            self._box.stall()
-        elif fault is Fault.GARBAGE:
-            self._box.send_text(GARBAGE)
-        elif fault is Fault.CUT:
-            self._box.cut()
 
     def _tell(self, words: Words) -> None:
         if words.finalized:

@@ -50,6 +50,7 @@ class Hearing:
         tell: Takes what is understood.
         on_fault: Takes the fault of a sentence at its first partial.
         endpoint_s: Silence after which a final comes by itself; None: never.
+        delay_s: By so much later than luck says the first partial comes.
     """
 
     def __init__(
@@ -58,11 +59,13 @@ class Hearing:
         tell: Callable[[Words], None],
         on_fault: Callable[[Fault], None],
         endpoint_s: float | None,
+        delay_s: float = 0.0,
     ) -> None:
         self._luck = luck
         self._tell = tell
         self._on_fault = on_fault
         self._endpoint_s = endpoint_s
+        self._delay_s = delay_s
         self._loop = asyncio.get_running_loop()
         self._decoder = Decoder()
         self._arrivals: deque[tuple[int, float]] = deque(maxlen=ARRIVALS)
@@ -108,7 +111,7 @@ class Hearing:
         arrived = next((at for position, at in self._arrivals if position >= sighting.began), self._loop.time())
         words = sentence(sighting.sentence_id, self._luck.behaviour.phrase).split()
         before = " ".join(self._text(self._heard[:-1]))
-        due = arrived + self._luck.behaviour.stt_partial.draw(self._luck.rng)
+        due = arrived + self._delay_s + self._luck.behaviour.stt_partial.draw(self._luck.rng)
         self._partial = self._loop.call_at(due, self._show, due, sighting, before, words, 1)
 
     def _show(self, due: float, sighting: Sighting, before: str, words: list[str], count: int) -> None:
