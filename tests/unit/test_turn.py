@@ -13,6 +13,7 @@ from trunkline.core.endpointing import SpeechContinues, SpeechEnded, SpeechStart
 from trunkline.core.errors import LocalProtocolError
 from trunkline.core.turn import TRANSITIONS, State, TurnMachine
 from trunkline.core.turn_events import (
+    AnswerCut,
     AskBrain,
     CancelReply,
     CloseTurn,
@@ -22,8 +23,10 @@ from trunkline.core.turn_events import (
     PlaybackEnded,
     PlaybackHalted,
     PlaybackStarted,
+    Prompted,
     ReplyAudible,
     ReplyDecided,
+    ReplyEmpty,
     ReplyFailed,
     ReplyPolicy,
     ResumePlayout,
@@ -120,6 +123,9 @@ EVENTS: dict[type[TurnEvent], TurnEvent] = {
     PlaybackStarted: PlaybackStarted(1, 9.0),
     PlaybackEnded: PlaybackEnded(1, 9.0, 16_000),
     PlaybackHalted: PlaybackHalted(1, 9.0, 8_000),
+    Prompted: Prompted("(keys)", interrupts=True),
+    AnswerCut: AnswerCut(),
+    ReplyEmpty: ReplyEmpty(1),
 }
 
 PAIRS = [(state, kind) for state in State for kind in get_args(TurnEvent)]

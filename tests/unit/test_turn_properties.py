@@ -13,6 +13,7 @@ from trunkline.core.endpointing import SpeechContinues, SpeechEnded, SpeechStart
 from trunkline.core.errors import LocalProtocolError
 from trunkline.core.turn import State, TurnMachine
 from trunkline.core.turn_events import (
+    AnswerCut,
     AskBrain,
     CancelReply,
     CloseTurn,
@@ -22,8 +23,10 @@ from trunkline.core.turn_events import (
     PlaybackEnded,
     PlaybackHalted,
     PlaybackStarted,
+    Prompted,
     ReplyAudible,
     ReplyDecided,
+    ReplyEmpty,
     ReplyFailed,
     ReplyPolicy,
     ResumePlayout,
@@ -77,6 +80,20 @@ class AnyTalk(RuleBasedStateMachine):
             self.feed(PlaybackStarted(turn, self.now))
         else:
             self.feed(kind(turn, self.now, 320))  # type: ignore[call-arg]
+
+    @rule(text=st.sampled_from(["", "(keys)"]), interrupts=st.booleans())
+    def the_agent_speaks_first(self, text: str, interrupts: bool) -> None:
+        self.feed(Prompted(text, interrupts))
+
+    @rule()
+    def a_key_cuts_the_answer(self) -> None:
+        self.feed(AnswerCut())
+
+    @rule(back=st.integers(0, 1), acted=st.booleans())
+    def the_brain_has_no_words(self, back: int, acted: bool) -> None:
+        self.feed(ReplyEmpty(self.machine.turns - back, acted))
+        # What would have been said without having been asked, and was not, is no turn.
+        self.asked -= {self.machine.turns + 1}
 
     @precondition(lambda self: self.machine.state is State.SPEAKING)
     @rule()

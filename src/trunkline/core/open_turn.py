@@ -23,6 +23,7 @@ class OpenTurn:
         asked: True once the brain was asked.
         answer: What the brain said so far.
         heard_samples: Samples of the answer that were sent.
+        prompted: True where the agent speaks without having been spoken to.
     """
 
     number: int
@@ -32,6 +33,7 @@ class OpenTurn:
     asked: bool = False
     answer: str = ""
     heard_samples: int = 0
+    prompted: bool = False
 
     def mark(self, mark: Mark, at: float) -> None:
         """Keeps the first instant of a mark."""

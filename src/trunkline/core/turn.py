@@ -24,6 +24,7 @@ from trunkline.core.errors import LocalProtocolError
 from trunkline.core.machine import Deadline
 from trunkline.core.open_turn import OpenTurn
 from trunkline.core.turn_events import (
+    AnswerCut,
     AskBrain,
     CancelReply,
     FinalHeard,
@@ -32,8 +33,10 @@ from trunkline.core.turn_events import (
     PlaybackEnded,
     PlaybackHalted,
     PlaybackStarted,
+    Prompted,
     ReplyAudible,
     ReplyDecided,
+    ReplyEmpty,
     ReplyFailed,
     ReplyPolicy,
     ResumePlayout,
@@ -81,6 +84,9 @@ TRANSITIONS: dict[tuple[State, type[TurnEvent]], str] = {
     **{(state, PlaybackStarted): "_on_playing" for state in OPEN},
     **{(state, PlaybackEnded): "_on_played" for state in OPEN},
     **{(state, PlaybackHalted): "_on_halted" for state in OPEN},
+    **{(state, ReplyEmpty): "_on_empty" for state in OPEN},
+    **{(state, Prompted): "_on_prompted" for state in OPEN},
+    **{(state, AnswerCut): "_on_cut" for state in OPEN},
     # The call is over: whatever still comes is late.
     **{(State.CLOSED, late): "_ignore" for late in get_args(TurnEvent)},
 }
@@ -173,6 +179,12 @@ class TurnMachine:
         """Turns begun so far."""
         return self._count
 
+    @property
+    def idle(self) -> bool:
+        """True where nobody speaks, and nothing is awaited but the caller."""
+        speaks = self._burst_open and not self._dismissed
+        return self.state is State.LISTENING and self._turn is None and self._answering is None and not speaks
+
     # --- the caller speaks ---
 
     def _on_start_listening(self, event: SpeechStarted, now: float) -> list[TurnEffect]:
@@ -190,6 +202,10 @@ class TurnMachine:
         turn = self._answering
         assert turn is not None
         self._burst_open = True
+        if turn.prompted:
+            # It may be a cough, which would take a greeting back for good: only speech that goes on does.
+            self._dismissed, self._voiced_s, self._barge_in_at = True, 0.0, event.at
+            return []
         turn.asked = False
         turn.answer = ""
         for mark in (Mark.SPEECH_END, Mark.STT_FINAL, Mark.AGENT_DECISION, Mark.TTS_FIRST_BYTE):
@@ -216,9 +232,10 @@ class TurnMachine:
         # What was taken for a noise goes on: it is speech after all.
         if self.state is State.SPEAKING:
             return self._barge_in(now)
+        effects = self._give_up(now) if self.state is State.DECIDING else []
         self._dismissed = False
         self._open_turn(self._barge_in_at)
-        return []
+        return effects
 
     def _on_continue_paused(self, event: SpeechContinues, now: float) -> list[TurnEffect]:
         self._voiced_s = event.voiced_s
@@ -273,7 +290,7 @@ class TurnMachine:
     def _on_words_of_answered(self, event: PartialHeard | FinalHeard, now: float) -> list[TurnEffect]:
         """The rest of a burst that is being answered: kept, not answered."""
         turn = self._answering
-        if turn is not None and not self._dismissed and isinstance(event, FinalHeard):
+        if turn is not None and not turn.prompted and not self._dismissed and isinstance(event, FinalHeard):
             turn.add_final(event.text, now)
         return []
 
@@ -281,7 +298,7 @@ class TurnMachine:
         """Words over the paused answer: real, unless they only tell the agent to go on."""
         turn = self._answering
         assert turn is not None
-        if isinstance(event, FinalHeard) and Mark.STT_FINAL not in turn.marks:
+        if isinstance(event, FinalHeard) and Mark.STT_FINAL not in turn.marks and not turn.prompted:
             # The final of the burst that is being answered was still due: it comes first.
             turn.add_final(event.text, now)
             return []
@@ -372,6 +389,56 @@ class TurnMachine:
             return []
         self._answering = None
         return [turn.closed(TurnOutcome.ANSWERED)]
+
+    # --- the agent speaks first ---
+
+    def _on_prompted(self, event: Prompted, now: float) -> list[TurnEffect]:
+        """A turn that no speech of the caller began. A burst that is open is none of it."""
+        if not (self.idle or event.interrupts):
+            return []
+        effects = self._make_way(now)
+        self._count += 1
+        self._answering = OpenTurn(self._count, finals=[event.text] * bool(event.text), asked=True, prompted=True)
+        self.state = State.DECIDING
+        self._deadline = Deadline(now + self.params.reply_timeout_s, "reply")
+        return [*effects, AskBrain(self._count, event.text)]
+
+    def _on_cut(self, event: AnswerCut, now: float) -> list[TurnEffect]:
+        return self._make_way(now)
+
+    def _make_way(self, now: float) -> list[TurnEffect]:
+        """Ends whatever turn is open; speech that goes on may still become a turn of its own."""
+        effects: list[TurnEffect] = []
+        turn, asked, state = self._answering, self._turn, self.state
+        self._answering = self._turn = None
+        self._listen()
+        if turn is not None and state in (State.SPEAKING, State.PAUSED):
+            turn.mark(Mark.BARGE_IN, now)
+            self.barge_ins += 1
+            effects += [CancelReply(turn.number), *self._close_halted()]
+            self._halting = turn
+            if Mark.PLAYBACK_STOP in turn.marks:
+                effects += self._close_halted()
+        elif turn is not None and state is State.DECIDING:
+            effects += [CancelReply(turn.number), turn.closed(TurnOutcome.UNANSWERED)]
+        elif turn is not None:
+            effects.append(turn.closed(TurnOutcome.ANSWERED))
+        if asked is not None:
+            effects.append(asked.closed(TurnOutcome.UNANSWERED))
+        if self._burst_open and not self._dismissed:
+            self._dismissed, self._voiced_s, self._barge_in_at = True, 0.0, now
+        return effects
+
+    def _on_empty(self, event: ReplyEmpty, now: float) -> list[TurnEffect]:
+        turn = self._answering
+        if turn is None or turn.number != event.turn or self.state is not State.DECIDING:
+            return []
+        self._leave_answer()
+        if turn.prompted and not turn.finals:
+            # Nobody spoke, and nobody does: it was no turn.
+            self._count -= 1
+            return []
+        return [turn.closed(TurnOutcome.ANSWERED if event.acted else TurnOutcome.UNANSWERED)]
 
     # --- barge-in ---
 

@@ -107,6 +107,37 @@ class PlaybackHalted:
     samples: int
 
 
+@dataclass(frozen=True, slots=True)
+class Prompted:
+    """Conversation: the agent is to speak without having been spoken to, such as after keys, or into a long silence.
+
+    Args:
+        text: What stands for the caller's words in the record; empty where nothing does.
+        interrupts: False: only if nobody speaks and nothing is awaited; otherwise the event is ignored.
+    """
+
+    text: str = ""
+    interrupts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerCut:
+    """Conversation: the caller ends the answer by something else than speech, such as a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyEmpty:
+    """Brain: the answer to `turn` has no words.
+
+    Args:
+        turn: Its number.
+        acted: True where it has actions instead, so that the turn is answered.
+    """
+
+    turn: int
+    acted: bool = False
+
+
 TurnEvent: TypeAlias = (
     SpeechStarted
     | SpeechContinues
@@ -119,6 +150,9 @@ TurnEvent: TypeAlias = (
     | PlaybackStarted
     | PlaybackEnded
     | PlaybackHalted
+    | Prompted
+    | AnswerCut
+    | ReplyEmpty
 )
 
 
