@@ -38,6 +38,7 @@ func (e *Engine) obey(command *mediapb.Command) {
 			return
 		}
 		if why := act(l, command); why != "" {
+			l.refused.Add(1)
 			e.refuse(number, why)
 		}
 	}
@@ -75,6 +76,12 @@ func act(l *leg, command *mediapb.Command) (why string) {
 			return fmt.Sprintf("DTMF keys are %s, and at most %d", dtmfKeys, maxDtmfDigits)
 		}
 		return queue(l, func() { l.sendKeys(digits) })
+	case *mediapb.Command_SendData:
+		payload, topic := do.SendData.GetPayload(), do.SendData.GetTopic()
+		if len(payload) > maxDataBytes || len(topic) > maxTopicBytes {
+			return fmt.Sprintf("data has at most %d bytes, its topic %d", maxDataBytes, maxTopicBytes)
+		}
+		return queue(l, func() { l.sendData(payload, topic) })
 	default:
 		return "an unknown command"
 	}
@@ -126,7 +133,7 @@ func (e *Engine) join(number uint32, do *mediapb.Join) {
 	e.legs[number] = l
 	e.ticker.set(e.legs)
 	e.mu.Unlock()
-	go l.run(do.GetUrl(), do.GetToken())
+	go l.run(invitation{do.GetUrl(), do.GetToken(), do.GetShared()})
 }
 
 func (e *Engine) leave(number uint32) {
@@ -140,7 +147,7 @@ func (e *Engine) leave(number uint32) {
 			e.refuse(number, "the leg was told to leave")
 		}
 	case gone:
-		e.event(leftEvent(number))
+		e.event(leftEvent(number, nil))
 	default:
 		e.refuse(number, "no such leg")
 	}
@@ -158,7 +165,7 @@ func (e *Engine) tellStats(number uint32) {
 			e.refuse(number, "no such leg")
 			return
 		}
-		stats = l.stats(e.lateTicks.Load(), legs)
+		stats = e.stamped(l.stats(), legs)
 	}
 	e.event(&mediapb.Event{Leg: number, AtUs: monotime.Us(), What: &mediapb.Event_Stats{Stats: stats}})
 }

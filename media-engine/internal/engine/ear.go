@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math"
 	"sync"
+	"sync/atomic"
 
 	"github.com/pion/rtp"
 
@@ -30,6 +31,8 @@ const (
 // ear turns the packets of the track that we listen to into frames of 20 ms.
 type ear struct {
 	config jitter.Config
+	// malformed counts packets that were none, or could not be decoded.
+	malformed atomic.Uint64
 
 	mu      sync.Mutex
 	current track
@@ -68,7 +71,11 @@ func (e *ear) follow(audio track) {
 			return
 		}
 		arrivedUs := monotime.Us()
-		if packet.Unmarshal(buf[:n]) != nil || len(packet.Payload) == 0 {
+		if packet.Unmarshal(buf[:n]) != nil {
+			e.malformed.Add(1)
+			continue
+		}
+		if len(packet.Payload) == 0 {
 			continue
 		}
 		if filler(packet.Payload) {
@@ -167,6 +174,7 @@ func (e *ear) take(out jitter.Out) {
 		err = e.decoder.Conceal(room[:samples])
 	}
 	if err != nil {
+		e.malformed.Add(1)
 		samples, e.heard, e.concealed = opus.FrameSamples, true, true
 		if e.decoder.Conceal(room[:samples]) != nil {
 			clear(room[:samples])

@@ -60,7 +60,7 @@ type Engine struct {
 //
 // The error is why it ended, nil where the worker closed the connection or the context ended.
 func Serve(ctx context.Context, worker net.Conn, config Config) error {
-	return serve(ctx, worker, config, newLiveKitRoom, limits{joinLimit, absentLimit})
+	return serve(ctx, worker, config, newLiveKitRooms(), limits{joinLimit, absentLimit})
 }
 
 func serve(ctx context.Context, worker net.Conn, config Config, rooms newRoom, l limits) error {
@@ -133,6 +133,9 @@ func (e *Engine) report(frames *mediapb.Frames) {
 }
 
 func (e *Engine) event(event *mediapb.Event) {
+	if event.GetRefused() != nil {
+		e.refused.Add(1)
+	}
 	e.send(&mediapb.Report{What: &mediapb.Report_Event{Event: event}}, e.out.Event)
 }
 
@@ -145,7 +148,6 @@ func (e *Engine) send(report *mediapb.Report, by func(wireio.Message) error) {
 }
 
 func (e *Engine) refuse(number uint32, why string) {
-	e.refused.Add(1)
 	e.event(&mediapb.Event{
 		Leg: number, AtUs: monotime.Us(), What: &mediapb.Event_Refused{Refused: &mediapb.Refused{Why: why}},
 	})
@@ -163,7 +165,7 @@ func (e *Engine) all() []*leg {
 
 // ended lets go of a leg that is out of its room.
 func (e *Engine) ended(l *leg) {
-	stats := l.stats(0, 0)
+	stats := l.stats()
 	_, told := l.ending()
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -185,10 +187,17 @@ func (e *Engine) stats() *mediapb.Stats {
 	total := proto.CloneOf(e.past)
 	e.mu.Unlock()
 	for _, each := range all {
-		add(total, each.stats(0, 0))
+		add(total, each.stats())
 	}
-	total.LateTicks, total.Legs = e.lateTicks.Load(), uint32(len(all))
-	return total
+	// With those that no leg was there for.
+	total.Refused = e.refused.Load()
+	return e.stamped(total, len(all))
+}
+
+// stamped adds what is the same for all legs.
+func (e *Engine) stamped(stats *mediapb.Stats, legs int) *mediapb.Stats {
+	stats.LateTicks, stats.DroppedTicks, stats.Legs = e.lateTicks.Load(), e.out.Dropped(), uint32(legs)
+	return stats
 }
 
 func add(total, each *mediapb.Stats) {
@@ -199,5 +208,7 @@ func add(total, each *mediapb.Stats) {
 	total.Concealed += each.Concealed
 	total.FecUsed += each.FecUsed
 	total.Sent += each.Sent
+	total.RanDry += each.RanDry
+	total.Malformed += each.Malformed
 	total.TargetMs = max(total.TargetMs, each.TargetMs)
 }

@@ -22,7 +22,7 @@ type fakeRoom struct {
 	hasLeft    bool
 }
 
-func (r *fakeRoom) join(ctx context.Context, _, token string) error {
+func (r *fakeRoom) join(context.Context, invitation) error {
 	if r.joinAnswer == nil {
 		return nil
 	}
@@ -68,6 +68,11 @@ func (r *fakeRoom) send(packet *rtp.Packet) error {
 
 func (r *fakeRoom) sendKey(_ uint32, digit, identity string) error {
 	r.note("key " + digit + " to " + identity)
+	return nil
+}
+
+func (r *fakeRoom) sendData(payload []byte, topic, identity string) error {
+	r.note("data " + string(payload) + " about " + topic + " to " + identity)
 	return nil
 }
 

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/trunkline/trunkline/media-engine/internal/jitter"
@@ -16,9 +17,11 @@ const (
 	leaveLimit    = time.Second
 	dtmfKeys      = "0123456789*#ABCD"
 	maxDtmfDigits = 64
+	maxDataBytes  = 15_000
+	maxTopicBytes = 256
 )
 
-// leg is one participant of ours in one room.
+// leg is our end of one call.
 //
 // What may take a while is done one after the other by run; what is said and heard does not wait for it.
 type leg struct {
@@ -36,11 +39,18 @@ type leg struct {
 	over     chan struct{}
 	// firstTick is used by the ticker only.
 	firstTick int64
+	// messages keeps somebody who sends them without end from drowning the worker.
+	messages throttle
+
+	ranDry    atomic.Uint64
+	refused   atomic.Uint64
+	malformed atomic.Uint64
 
 	mu        sync.Mutex
 	listening string
 	published bool
 	hidden    bool
+	muted     bool // the one we listen to
 	isOver    bool // nothing is told any more, except Left
 	told      bool // to leave
 	finished  bool // out of the room
@@ -67,10 +77,10 @@ func newJobs() chan func()     { return make(chan func(), maxJobs) }
 func newSignal() chan struct{} { return make(chan struct{}, 1) }
 
 // run joins, and ends when the leg is over and out of the room.
-func (l *leg) run(url, token string) {
+func (l *leg) run(to invitation) {
 	ctx, cancel := context.WithTimeout(context.Background(), l.limits.join)
 	joining := make(chan error, 1)
-	go func() { joining <- l.room.join(ctx, url, token) }()
+	go func() { joining <- l.room.join(ctx, to) }()
 	joined := false
 	defer func() {
 		cancel()
@@ -150,16 +160,18 @@ func (l *leg) goAway(joining <-chan error, joined bool) {
 // finish lets go of the leg, and tells Left to a worker that asked for it.
 func (l *leg) finish() {
 	l.ended(l)
+	stats := l.stats()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.finished = true
 	if l.told {
-		l.report(leftEvent(l.number))
+		l.report(leftEvent(l.number, stats))
 	}
 }
 
 // leave ends the leg; nothing but Left is told any more. False where it was told before.
 func (l *leg) leave() bool {
+	stats := l.stats()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.told {
@@ -171,7 +183,7 @@ func (l *leg) leave() bool {
 		close(l.over)
 	}
 	if l.finished {
-		l.report(leftEvent(l.number))
+		l.report(leftEvent(l.number, stats))
 	}
 	return true
 }
@@ -181,6 +193,7 @@ func (l *leg) disconnect(reason, detail string, byServer bool) {
 	if len(detail) > maxDetail {
 		detail = detail[:maxDetail]
 	}
+	stats := l.stats()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.isOver {
@@ -189,7 +202,7 @@ func (l *leg) disconnect(reason, detail string, byServer bool) {
 	l.isOver = true
 	close(l.over)
 	l.report(&mediapb.Event{Leg: l.number, AtUs: monotime.Us(), What: &mediapb.Event_Disconnected{
-		Disconnected: &mediapb.Disconnected{Reason: reason, Detail: detail, ByServer: byServer},
+		Disconnected: &mediapb.Disconnected{Reason: reason, Detail: detail, ByServer: byServer, Stats: stats},
 	}})
 }
 
@@ -203,12 +216,13 @@ func (l *leg) do(job func()) bool {
 	}
 }
 
-func (l *leg) stats(lateTicks uint64, legs int) *mediapb.Stats {
+// stats takes locks that are held while something is told: not to be called with the leg's own lock held.
+func (l *leg) stats() *mediapb.Stats {
 	heard := l.ear.stats()
 	return &mediapb.Stats{
 		Received: heard.Received, Lost: heard.Lost, Late: heard.Late, Duplicate: heard.Duplicate,
-		Concealed: heard.Concealed, FecUsed: heard.FECUsed, Sent: l.mouth.packets(), LateTicks: lateTicks,
-		TargetMs: uint32(heard.TargetMs), Legs: uint32(legs),
+		Concealed: heard.Concealed, FecUsed: heard.FECUsed, Sent: l.mouth.packets(), TargetMs: uint32(heard.TargetMs),
+		RanDry: l.ranDry.Load(), Malformed: l.malformed.Load() + l.ear.malformed.Load(), Refused: l.refused.Load(),
 	}
 }
 

@@ -20,6 +20,7 @@ func (l *leg) tell(event *mediapb.Event) {
 }
 
 func (l *leg) refuse(why string) {
+	l.refused.Add(1)
 	l.tell(&mediapb.Event{What: &mediapb.Event_Refused{Refused: &mediapb.Refused{Why: why}}})
 }
 
@@ -49,11 +50,12 @@ func (l *leg) tellUtterance(happened utterance.Event, atUs int64) {
 			Halted: &mediapb.Halted{Utterance: happened.Utterance, Samples: happened.Samples},
 		}
 	case utterance.RanDry:
+		l.ranDry.Add(1)
 		event.What = &mediapb.Event_RanDry{RanDry: &mediapb.RanDry{Utterance: happened.Utterance}}
 	}
 	l.tell(event)
 }
 
-func leftEvent(number uint32) *mediapb.Event {
-	return &mediapb.Event{Leg: number, AtUs: monotime.Us(), What: &mediapb.Event_Left{Left: &mediapb.Left{}}}
+func leftEvent(number uint32, stats *mediapb.Stats) *mediapb.Event {
+	return &mediapb.Event{Leg: number, AtUs: monotime.Us(), What: &mediapb.Event_Left{Left: &mediapb.Left{Stats: stats}}}
 }

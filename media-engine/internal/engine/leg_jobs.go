@@ -8,6 +8,9 @@ func (l *leg) listenTo(identity string) {
 	l.mu.Lock()
 	before, visible := l.listening, l.published && !l.hidden
 	l.listening = identity
+	if before != identity {
+		l.muted = false
+	}
 	l.mu.Unlock()
 	if before != "" && before != identity {
 		l.room.unsubscribe(before)
@@ -66,6 +69,12 @@ func (l *leg) sendKeys(digits string) {
 			l.refuse("can't send DTMF: " + err.Error())
 			return
 		}
+	}
+}
+
+func (l *leg) sendData(payload []byte, topic string) {
+	if err := l.room.sendData(payload, topic, l.listeningTo()); err != nil {
+		l.refuse("can't send data: " + err.Error())
 	}
 }
 

@@ -2,6 +2,8 @@ package engine
 
 import (
 	"strings"
+	"time"
+	"unicode/utf8"
 
 	"github.com/trunkline/trunkline/media-engine/internal/mediapb"
 )
@@ -30,8 +32,38 @@ func (l *leg) onSubscribed() {
 
 // onKey tells of a key: of the one we listen to, and of nobody else once there is one.
 func (l *leg) onKey(identity, digit string) {
-	if listening := l.listeningTo(); listening == "" || listening == identity {
-		l.tell(&mediapb.Event{What: &mediapb.Event_Dtmf{Dtmf: &mediapb.Dtmf{Digit: digit}}})
+	if listening := l.listeningTo(); listening != "" && listening != identity {
+		return
+	}
+	if key, ok := keys(digit); !ok || len(key) != 1 || !l.messages.pass(time.Now()) {
+		l.malformed.Add(1)
+		return
+	}
+	l.tell(&mediapb.Event{What: &mediapb.Event_Dtmf{Dtmf: &mediapb.Dtmf{Digit: digit}}})
+}
+
+// onData tells of a message of the one we listen to.
+func (l *leg) onData(identity, topic string, payload []byte) {
+	if listening := l.listeningTo(); listening != identity {
+		return
+	}
+	if len(payload) > maxDataBytes || len(topic) > maxTopicBytes || !utf8.ValidString(topic) || !l.messages.pass(time.Now()) {
+		l.malformed.Add(1)
+		return
+	}
+	l.tell(&mediapb.Event{What: &mediapb.Event_Data{Data: &mediapb.Data{Payload: payload, Topic: topic}}})
+}
+
+// onMuted tells when it changes.
+func (l *leg) onMuted(identity string, muted bool) {
+	l.mu.Lock()
+	changed := identity == l.listening && muted != l.muted
+	if changed {
+		l.muted = muted
+	}
+	l.mu.Unlock()
+	if changed {
+		l.tell(&mediapb.Event{What: &mediapb.Event_Muted{Muted: &mediapb.Muted{Muted: muted}}})
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
 
 	"github.com/livekit/protocol/livekit"
@@ -17,73 +16,30 @@ import (
 
 var errNotPublished = errors.New("not published")
 
-// toldToLeave are the reasons after which another try is of no use.
-var toldToLeave = map[livekit.DisconnectReason]bool{
-	livekit.DisconnectReason_DUPLICATE_IDENTITY:  true,
-	livekit.DisconnectReason_PARTICIPANT_REMOVED: true,
-	livekit.DisconnectReason_ROOM_DELETED:        true,
-	livekit.DisconnectReason_ROOM_CLOSED:         true,
-}
-
-// mayReturn are the reasons for which somebody is gone without having hung up.
-var mayReturn = map[livekit.DisconnectReason]bool{
-	livekit.DisconnectReason_SERVER_SHUTDOWN: true,
-	livekit.DisconnectReason_MIGRATION:       true,
-}
-
-// liveKitRoom is a room of LiveKit, by its Go SDK.
+// liveKitRoom is a leg's share of a connection to LiveKit, by its Go SDK.
 type liveKitRoom struct {
-	listener roomListener
-	room     *lksdk.Room
-	track    atomic.Pointer[lksdk.LocalTrack]
+	listener   roomListener
+	sharing    *sharing
+	connection *connection
+	track      atomic.Pointer[lksdk.LocalTrack]
 }
 
-func newLiveKitRoom(listener roomListener) room {
-	r := &liveKitRoom{listener: listener}
-	r.room = lksdk.NewRoom(&lksdk.RoomCallback{
-		OnParticipantConnected: func(p *lksdk.RemoteParticipant) { listener.onJoined(described(p)) },
-		OnParticipantDisconnected: func(p *lksdk.RemoteParticipant) {
-			// Told in a goroutine of its own, perhaps after the same one came back.
-			if r.room.GetParticipantByIdentity(p.Identity()) == nil {
-				listener.onLeft(p.Identity(), !mayReturn[p.DisconnectReason()])
-			}
-		},
-		OnLocalTrackSubscribed: func(*lksdk.LocalTrackPublication, *lksdk.LocalParticipant) { listener.onSubscribed() },
-		OnReconnecting:         listener.onReconnecting,
-		OnReconnected:          listener.onReconnected,
-		OnDisconnected: func() {
-			reason := r.room.DisconnectReason()
-			listener.onDisconnected(strings.ToLower(reason.String()), toldToLeave[reason])
-		},
-		ParticipantCallback: lksdk.ParticipantCallback{
-			// The SDK calls this one with its own lock held.
-			OnTrackPublished: func(publication *lksdk.RemoteTrackPublication, p *lksdk.RemoteParticipant) {
-				if publication.Kind() == lksdk.TrackKindAudio {
-					listener.onPublished(p.Identity())
-				}
-			},
-			OnTrackSubscribed: func(audio *webrtc.TrackRemote, _ *lksdk.RemoteTrackPublication, p *lksdk.RemoteParticipant) {
-				if strings.EqualFold(audio.Codec().MimeType, webrtc.MimeTypeOpus) {
-					listener.onTrack(p.Identity(), remoteTrack{audio})
-				}
-			},
-			OnDataPacket: func(data lksdk.DataPacket, from lksdk.DataReceiveParams) {
-				if key, ok := data.(*livekit.SipDTMF); ok {
-					listener.onKey(from.SenderIdentity, key.Digit)
-				}
-			},
-		},
-	})
-	return r
+// newLiveKitRooms makes the rooms of one engine.
+func newLiveKitRooms() newRoom {
+	s := &sharing{open: map[door]*connection{}}
+	return func(listener roomListener) room { return &liveKitRoom{listener: listener, sharing: s} }
 }
 
-func (r *liveKitRoom) join(ctx context.Context, url, token string) error {
-	return r.room.JoinWithContextAndToken(ctx, url, token,
-		lksdk.WithAutoSubscribe(false), lksdk.WithLogger(sdkLogger{onRestart: r.forgetParticipants}))
+func (r *liveKitRoom) join(ctx context.Context, to invitation) (err error) {
+	if r.connection, err = r.sharing.connect(ctx, to, r); err != nil {
+		return err
+	}
+	<-r.connection.joined
+	return r.connection.err
 }
 
 func (r *liveKitRoom) present() []participant {
-	others := r.room.GetRemoteParticipants()
+	others := r.connection.room.GetRemoteParticipants()
 	present := make([]participant, len(others))
 	for i, each := range others {
 		present[i] = described(each)
@@ -91,25 +47,22 @@ func (r *liveKitRoom) present() []participant {
 	return present
 }
 
-func (r *liveKitRoom) subscribe(identity string) error { return r.setSubscribed(identity, true) }
-
-func (r *liveKitRoom) unsubscribe(identity string) { _ = r.setSubscribed(identity, false) }
-
-func (r *liveKitRoom) setSubscribed(identity string, wanted bool) error {
-	other := r.room.GetParticipantByIdentity(identity)
-	if other == nil {
-		return nil
+func (r *liveKitRoom) subscribe(identity string) error {
+	if err := r.connection.listen(r, identity); err != nil {
+		return err
 	}
-	for _, each := range other.TrackPublications() {
-		publication, ok := each.(*lksdk.RemoteTrackPublication)
-		if !ok || publication.Kind() != lksdk.TrackKindAudio {
-			continue
-		}
-		if err := publication.SetSubscribed(wanted); err != nil {
+	for _, publication := range r.connection.audioOf(identity) {
+		if err := publication.SetSubscribed(true); err != nil {
 			return err
 		}
+		r.listener.onMuted(identity, publication.IsMuted())
 	}
 	return nil
+}
+
+func (r *liveKitRoom) unsubscribe(identity string) {
+	_ = r.connection.setSubscribed(identity, false)
+	r.connection.unlisten(r, identity)
 }
 
 func (r *liveKitRoom) publish() error {
@@ -124,23 +77,24 @@ func (r *liveKitRoom) publish() error {
 	if err != nil {
 		return err
 	}
-	_, err = r.room.LocalParticipant.PublishTrack(audio, &lksdk.TrackPublicationOptions{
+	r.connection.publishing.Lock()
+	defer r.connection.publishing.Unlock()
+	_, err = r.connection.room.LocalParticipant.PublishTrack(audio, &lksdk.TrackPublicationOptions{
 		Name: "agent", Source: livekit.TrackSource_MICROPHONE,
 	})
 	if err != nil {
 		return err
 	}
 	r.track.Store(audio)
+	if !r.connection.has(r) {
+		// It left meanwhile; the others of the connection stay.
+		r.connection.unpublishLocked(r.track.Swap(nil))
+		return errNotPublished
+	}
 	return nil
 }
 
-func (r *liveKitRoom) allow(identity string) {
-	permission := &livekit.SubscriptionPermission{}
-	if identity != "" {
-		permission.TrackPermissions = []*livekit.TrackPermission{{ParticipantIdentity: identity, AllTracks: true}}
-	}
-	r.room.LocalParticipant.SetSubscriptionPermission(permission)
-}
+func (r *liveKitRoom) allow(identity string) { r.connection.permit(r, identity) }
 
 // ready asks for the connection too: what is written to a bound track before DTLS is up is dropped without a word.
 func (r *liveKitRoom) ready() bool {
@@ -148,7 +102,7 @@ func (r *liveKitRoom) ready() bool {
 	if audio == nil || !audio.IsBound() {
 		return false
 	}
-	connection := r.room.LocalParticipant.GetPublisherPeerConnection()
+	connection := r.connection.room.LocalParticipant.GetPublisherPeerConnection()
 	return connection != nil && connection.ConnectionState() == webrtc.PeerConnectionStateConnected
 }
 
@@ -161,20 +115,24 @@ func (r *liveKitRoom) send(packet *rtp.Packet) error {
 }
 
 func (r *liveKitRoom) sendKey(code uint32, digit, identity string) error {
+	return r.sendPacket(&livekit.SipDTMF{Code: code, Digit: digit}, identity)
+}
+
+func (r *liveKitRoom) sendData(payload []byte, topic, identity string) error {
+	return r.sendPacket(&lksdk.UserDataPacket{Payload: payload, Topic: topic}, identity)
+}
+
+func (r *liveKitRoom) sendPacket(packet lksdk.DataPacket, identity string) error {
 	options := []lksdk.DataPublishOption{lksdk.WithDataPublishReliable(true)}
 	if identity != "" {
 		options = append(options, lksdk.WithDataPublishDestination([]string{identity}))
 	}
-	return r.room.LocalParticipant.PublishDataPacket(&livekit.SipDTMF{Code: code, Digit: digit}, options...)
+	return r.connection.room.LocalParticipant.PublishDataPacket(packet, options...)
 }
 
-func (r *liveKitRoom) leave() { r.room.Disconnect() }
-
-// forgetParticipants makes everybody leave, as the SDK sees it, before it joins anew; who is there comes back with
-// that. It does so itself, except where a resumption fails first: then who left meanwhile would stay for ever.
-func (r *liveKitRoom) forgetParticipants() {
-	for _, each := range r.room.GetRemoteParticipants() {
-		r.room.OnParticipantDisconnect(each, livekit.DisconnectReason_UNKNOWN_REASON)
+func (r *liveKitRoom) leave() {
+	if r.connection != nil {
+		r.sharing.leave(r.connection, r)
 	}
 }
 

@@ -143,7 +143,7 @@ func freePort(t *testing.T) int {
 }
 
 func realEngine(t *testing.T) *fakeWorker {
-	return startEngine(t, newLiveKitRoom, limits{joinLimit, absentLimit})
+	return startEngine(t, newLiveKitRooms(), limits{joinLimit, absentLimit})
 }
 
 const (
@@ -408,7 +408,7 @@ func TestAServerThatIsStartedAgainHasTheCallBack(t *testing.T) {
 
 func TestWhoDoesNotComeBackHasLeft(t *testing.T) {
 	s := startSFU(t)
-	w := startEngine(t, newLiveKitRoom, limits{joinLimit, 4 * time.Second})
+	w := startEngine(t, newLiveKitRooms(), limits{joinLimit, 4 * time.Second})
 	other := realEngine(t)
 	w.tell(agent, join(s.url, s.token("call", "the agent", livekit.ParticipantInfo_AGENT)))
 	w.until(agent, "joined")
@@ -432,7 +432,7 @@ func TestASilentServerIsATimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer hole.Close()
-	w := startEngine(t, newLiveKitRoom, limits{join: 300 * time.Millisecond})
+	w := startEngine(t, newLiveKitRooms(), limits{join: 300 * time.Millisecond})
 	before := runtime.NumGoroutine()
 	w.tell(1, join("ws://"+hole.Addr().String(), "a token"))
 	if end := w.until(1, "disconnected").GetDisconnected(); end.GetReason() != "join_timeout" {

@@ -8,13 +8,13 @@ import (
 	"github.com/trunkline/trunkline/media-engine/internal/mediapb"
 )
 
-// room is one participant of ours in one room of LiveKit, as its leg sees it.
+// room is a participant of ours in a room of LiveKit, as its leg sees it; several legs may be the same participant.
 type room interface {
 	// join enters the room; it may take longer than the context lives. On an error nothing is left in the room.
-	join(ctx context.Context, url, token string) error
+	join(ctx context.Context, to invitation) error
 	// present are the others that are in the room now.
 	present() []participant
-	// subscribe asks for all audio that this participant has published so far.
+	// subscribe asks for all audio that this participant has published so far, and tells if it is muted.
 	subscribe(identity string) error
 	// unsubscribe takes that back.
 	unsubscribe(identity string)
@@ -28,6 +28,8 @@ type room interface {
 	send(packet *rtp.Packet) error
 	// sendKey sends a key of a telephone to this participant; empty: to all.
 	sendKey(code uint32, digit, identity string) error
+	// sendData sends a message to this participant; empty: to all.
+	sendData(payload []byte, topic, identity string) error
 	// leave leaves the room, also after a failed join.
 	leave()
 }
@@ -57,6 +59,8 @@ type roomListener interface {
 	// onSubscribed tells that somebody hears our track.
 	onSubscribed()
 	onKey(identity, digit string)
+	onData(identity, topic string, payload []byte)
+	onMuted(identity string, muted bool)
 	onReconnecting()
 	onReconnected()
 	// onDisconnected is the end: reason is LiveKit's word, in lower case.

@@ -2216,6 +2216,7 @@ type Disconnected struct {
 	// In a few words, for the log.
 	Detail        string `protobuf:"bytes,2,opt,name=detail,proto3" json:"detail,omitempty"`
 	ByServer      bool   `protobuf:"varint,3,opt,name=by_server,json=byServer,proto3" json:"by_server,omitempty"`
+	Stats         *Stats `protobuf:"bytes,4,opt,name=stats,proto3" json:"stats,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2269,6 +2270,13 @@ func (x *Disconnected) GetByServer() bool {
 		return x.ByServer
 	}
 	return false
+}
+
+func (x *Disconnected) GetStats() *Stats {
+	if x != nil {
+		return x.Stats
+	}
+	return nil
 }
 
 // A command that could not be done: no such leg, malformed, in the wrong order.
@@ -2598,11 +2606,12 @@ const file_media_proto_rawDesc = "" +
 	"\x06RanDry\x12\x1c\n" +
 	"\tutterance\x18\x01 \x01(\rR\tutterance\"\x0e\n" +
 	"\fReconnecting\"\r\n" +
-	"\vReconnected\"[\n" +
+	"\vReconnected\"\x8c\x01\n" +
 	"\fDisconnected\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12\x1b\n" +
-	"\tby_server\x18\x03 \x01(\bR\bbyServer\"\x1b\n" +
+	"\tby_server\x18\x03 \x01(\bR\bbyServer\x12/\n" +
+	"\x05stats\x18\x04 \x01(\v2\x19.trunkline.media.v1.StatsR\x05stats\"\x1b\n" +
 	"\aRefused\x12\x10\n" +
 	"\x03why\x18\x01 \x01(\tR\x03why\"\xfc\x02\n" +
 	"\x05Stats\x12\x1a\n" +
@@ -2717,11 +2726,12 @@ var file_media_proto_depIdxs = []int32{
 	37, // 35: trunkline.media.v1.Left.stats:type_name -> trunkline.media.v1.Stats
 	0,  // 36: trunkline.media.v1.ParticipantJoined.kind:type_name -> trunkline.media.v1.ParticipantJoined.Kind
 	38, // 37: trunkline.media.v1.ParticipantJoined.attributes:type_name -> trunkline.media.v1.ParticipantJoined.AttributesEntry
-	38, // [38:38] is the sub-list for method output_type
-	38, // [38:38] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	37, // 38: trunkline.media.v1.Disconnected.stats:type_name -> trunkline.media.v1.Stats
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_media_proto_init() }

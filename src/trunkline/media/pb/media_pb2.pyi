@@ -393,14 +393,22 @@ class Reconnected(_message.Message):
     def __init__(self) -> None: ...
 
 class Disconnected(_message.Message):
-    __slots__ = ("reason", "detail", "by_server")
+    __slots__ = ("reason", "detail", "by_server", "stats")
     REASON_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
     BY_SERVER_FIELD_NUMBER: _ClassVar[int]
+    STATS_FIELD_NUMBER: _ClassVar[int]
     reason: str
     detail: str
     by_server: bool
-    def __init__(self, reason: _Optional[str] = ..., detail: _Optional[str] = ..., by_server: bool = ...) -> None: ...
+    stats: Stats
+    def __init__(
+        self,
+        reason: _Optional[str] = ...,
+        detail: _Optional[str] = ...,
+        by_server: bool = ...,
+        stats: _Optional[_Union[Stats, _Mapping]] = ...,
+    ) -> None: ...
 
 class Refused(_message.Message):
     __slots__ = ("why",)
