@@ -76,6 +76,8 @@ func act(l *leg, command *mediapb.Command) (why string) {
 			return fmt.Sprintf("DTMF keys are %s, and at most %d", dtmfKeys, maxDtmfDigits)
 		}
 		return queue(l, func() { l.sendKeys(digits) })
+	case *mediapb.Command_Impair:
+		return l.impair(do.Impair)
 	case *mediapb.Command_SendData:
 		payload, topic := do.SendData.GetPayload(), do.SendData.GetTopic()
 		if len(payload) > maxDataBytes || len(topic) > maxTopicBytes {

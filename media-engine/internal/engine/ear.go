@@ -9,6 +9,7 @@ import (
 
 	"github.com/pion/rtp"
 
+	"github.com/trunkline/trunkline/media-engine/internal/impair"
 	"github.com/trunkline/trunkline/media-engine/internal/jitter"
 	"github.com/trunkline/trunkline/media-engine/internal/mediapb"
 	"github.com/trunkline/trunkline/media-engine/internal/monotime"
@@ -38,7 +39,8 @@ type ear struct {
 	current track
 	buffer  *jitter.Buffer
 	decoder *opus.Decoder
-	past    jitter.Stats // of the tracks before
+	past    jitter.Stats          // of the tracks before
+	line    *impair.Link[arrival] // nil, except with callers of tests
 
 	held      [heldSamples]int16
 	n         int // samples in held
@@ -89,7 +91,12 @@ func (e *ear) follow(audio track) {
 			return
 		}
 		// Without the fillers the numbers have no hole: a pause like any other.
-		buffer.Push(packet.SequenceNumber-fillers, packet.Timestamp, payload, arrivedUs)
+		number := packet.SequenceNumber - fillers
+		if e.line == nil {
+			buffer.Push(number, packet.Timestamp, payload, arrivedUs)
+		} else {
+			e.line.Push(arrival{audio, number, packet.Timestamp, payload}, arrivedUs)
+		}
 		e.mu.Unlock()
 	}
 }
@@ -124,6 +131,9 @@ func (e *ear) tick(dueUs int64) *mediapb.Frame {
 	defer e.mu.Unlock()
 	if e.buffer == nil {
 		return nil
+	}
+	if e.line != nil {
+		e.arrive(dueUs)
 	}
 	for ms := 0; ms < frameMs; {
 		out := e.buffer.Pull(dueUs)

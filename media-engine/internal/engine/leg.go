@@ -41,6 +41,7 @@ type leg struct {
 	firstTick int64
 	// messages keeps somebody who sends them without end from drowning the worker.
 	messages throttle
+	impaired atomic.Bool
 
 	ranDry    atomic.Uint64
 	refused   atomic.Uint64
@@ -86,6 +87,7 @@ func (l *leg) run(to invitation) {
 		cancel()
 		l.company.close()
 		l.ear.forget()
+		l.heal()
 		l.goAway(joining, joined)
 	}()
 	select {
@@ -246,8 +248,13 @@ func (l *leg) isPublished() bool {
 
 // tick sends and hears the 20 ms that are due; the frame is valid until the next tick, nil where nothing was heard.
 func (l *leg) tick(number, dueUs int64) *mediapb.Frame {
-	l.mouth.tick(number, l.room)
-	frame := l.ear.tick(dueUs)
+	var frame *mediapb.Frame
+	if l.impaired.Load() {
+		frame = l.tickImpaired(number, dueUs)
+	} else {
+		l.mouth.tick(number, l.room)
+		frame = l.ear.tick(dueUs)
+	}
 	if l.firstTick == 0 {
 		l.firstTick = number
 	}

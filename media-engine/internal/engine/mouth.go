@@ -28,6 +28,7 @@ type mouth struct {
 	encoder  *opus.Encoder
 	sent     uint64
 	speaking bool
+	impaired *badMicrophone // nil, except with callers of tests
 	packet   rtp.Packet
 	timeBase uint32
 	frame    [utterance.FrameSamples]int16
@@ -54,6 +55,10 @@ func (m *mouth) start() error {
 func (m *mouth) tick(number int64, to room) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.impaired != nil {
+		m.tickImpaired(number)
+		return
+	}
 	if m.encoder == nil || m.queue.Idle() || !to.ready() {
 		m.speaking = false
 		return

@@ -7,6 +7,7 @@ package impair
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -73,7 +74,35 @@ type Noise struct {
 	// LevelDbov is its root mean square, in dB relative to overload: -90 to -10.
 	LevelDbov float64 `json:"level_dbov"`
 	// PCM is the noise of kind Given, at the Mixer's rate. It is brought to LevelDbov and repeated.
-	PCM []int16 `json:"-"`
+	PCM PCM `json:"pcm,omitempty"`
+}
+
+// PCM is samples that in JSON are base64 of little-endian bytes.
+type PCM []int16
+
+// MarshalJSON is for package json.
+func (p PCM) MarshalJSON() ([]byte, error) {
+	text := make([]byte, 0, 2*len(p))
+	for _, sample := range p {
+		text = binary.LittleEndian.AppendUint16(text, uint16(sample))
+	}
+	return json.Marshal(text)
+}
+
+// UnmarshalJSON is for package json.
+func (p *PCM) UnmarshalJSON(text []byte) error {
+	var raw []byte
+	if err := json.Unmarshal(text, &raw); err != nil {
+		return err
+	}
+	if len(raw)%2 != 0 {
+		return errors.New("PCM with half a sample")
+	}
+	*p = make(PCM, len(raw)/2)
+	for i := range *p {
+		(*p)[i] = int16(binary.LittleEndian.Uint16(raw[2*i:]))
+	}
+	return nil
 }
 
 // Kind is a kind of noise.
@@ -118,7 +147,7 @@ const (
 	minEchoDb      = -80
 	maxEchoMs      = 2000
 	maxSilenceMs   = 600_000
-	maxNoiseGiven  = 60 * 48_000
+	maxNoiseGiven  = 20 * 16_000
 	frameMs        = 20
 	defaultReorder = 30
 )
@@ -177,6 +206,7 @@ func (s Sound) check(name string, bad *[]string) {
 		within(bad, name+".noise.level_dbov", s.Noise.LevelDbov, minNoiseDbov, maxNoiseDbov)
 		switch s.Noise.Kind {
 		case White, Pink, Hum, Babble:
+			within(bad, name+".noise.pcm samples", float64(len(s.Noise.PCM)), 0, 0)
 		case Given:
 			within(bad, name+".noise.pcm samples", float64(len(s.Noise.PCM)), 1, maxNoiseGiven)
 		default:

@@ -36,6 +36,10 @@ func TestParse(t *testing.T) {
 	if !reflect.DeepEqual(config, want) {
 		t.Errorf("%+v", config)
 	}
+	given, err := Parse([]byte(`{"sound": {"noise": {"kind": "given", "level_dbov": -40, "pcm": "AQD+/w=="}}}`))
+	if err != nil || !reflect.DeepEqual(given.Sound.Noise.PCM, PCM{1, -2}) {
+		t.Errorf("%+v, %v", given.Sound.Noise, err)
+	}
 	if nothing, err := Parse([]byte("{}")); err != nil || !reflect.DeepEqual(nothing, Config{}) {
 		t.Errorf("%+v, %v", nothing, err)
 	}
@@ -57,6 +61,9 @@ func TestParseNamesWhatIsWrong(t *testing.T) {
 		`{"sound": {"noise": {"kind": "pink", "level_dbov": 0}}}`:         "sound.noise.level_dbov: 0 is",
 		`{"sound": {"noise": {"kind": "loud", "level_dbov": -40}}}`:       `sound.noise.kind: "loud" is none of white`,
 		`{"sound": {"noise": {"kind": "given", "level_dbov": -40}}}`:      "sound.noise.pcm samples: 0 is",
+		`{"sound": {"noise": {"kind": "given", "pcm": "AA=="}}}`:          "half a sample",
+		`{"sound": {"noise": {"kind": "given", "pcm": [1]}}}`:             "half a sample",
+		`{"sound": {"noise": {"kind": "hum", "pcm": "AAA="}}}`:            "sound.noise.pcm samples: 1 is not between 0 and 0",
 		`{"sound": {"silence": {"every_ms": 0, "lasts_ms": 100}}}`:        "sound.silence.every_ms: 0 is",
 		`{"sound": {"silence": {"every_ms": 1000, "lasts_ms": 1000000}}}`: "sound.silence.lasts_ms: 1e+06 is",
 		`{"sound": {"echo": {"gain_db": 3}}}`:                             "sound.echo.gain_db: 3 is",

@@ -74,7 +74,7 @@ func (x ParticipantJoined_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ParticipantJoined_Kind.Descriptor instead.
 func (ParticipantJoined_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{22, 0}
+	return file_media_proto_rawDescGZIP(), []int{23, 0}
 }
 
 // From the worker to the engine.
@@ -96,6 +96,7 @@ type Command struct {
 	//	*Command_SendDtmf
 	//	*Command_AskStats
 	//	*Command_SendData
+	//	*Command_Impair
 	Do            isCommand_Do `protobuf_oneof:"do"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -262,6 +263,15 @@ func (x *Command) GetSendData() *SendData {
 	return nil
 }
 
+func (x *Command) GetImpair() *Impair {
+	if x != nil {
+		if x, ok := x.Do.(*Command_Impair); ok {
+			return x.Impair
+		}
+	}
+	return nil
+}
+
 type isCommand_Do interface {
 	isCommand_Do()
 }
@@ -318,6 +328,10 @@ type Command_SendData struct {
 	SendData *SendData `protobuf:"bytes,14,opt,name=send_data,json=sendData,proto3,oneof"`
 }
 
+type Command_Impair struct {
+	Impair *Impair `protobuf:"bytes,15,opt,name=impair,proto3,oneof"`
+}
+
 func (*Command_Join) isCommand_Do() {}
 
 func (*Command_Leave) isCommand_Do() {}
@@ -343,6 +357,8 @@ func (*Command_SendDtmf) isCommand_Do() {}
 func (*Command_AskStats) isCommand_Do() {}
 
 func (*Command_SendData) isCommand_Do() {}
+
+func (*Command_Impair) isCommand_Do() {}
 
 // Joins a room: Joined or Disconnected follows within 5 s, participants that are there first.
 type Join struct {
@@ -870,6 +886,52 @@ func (x *SendData) GetTopic() string {
 	return ""
 }
 
+// For simulated callers: makes what the leg says and hears worse from now on, instead of how it did before.
+type Impair struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// JSON, as package impair of the engine reads it; {}: not at all any more.
+	Config        string `protobuf:"bytes,1,opt,name=config,proto3" json:"config,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Impair) Reset() {
+	*x = Impair{}
+	mi := &file_media_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Impair) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Impair) ProtoMessage() {}
+
+func (x *Impair) ProtoReflect() protoreflect.Message {
+	mi := &file_media_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Impair.ProtoReflect.Descriptor instead.
+func (*Impair) Descriptor() ([]byte, []int) {
+	return file_media_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Impair) GetConfig() string {
+	if x != nil {
+		return x.Config
+	}
+	return ""
+}
+
 // Stats follows. Leg 0: of the whole engine.
 type AskStats struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -879,7 +941,7 @@ type AskStats struct {
 
 func (x *AskStats) Reset() {
 	*x = AskStats{}
-	mi := &file_media_proto_msgTypes[13]
+	mi := &file_media_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -891,7 +953,7 @@ func (x *AskStats) String() string {
 func (*AskStats) ProtoMessage() {}
 
 func (x *AskStats) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[13]
+	mi := &file_media_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -904,7 +966,7 @@ func (x *AskStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AskStats.ProtoReflect.Descriptor instead.
 func (*AskStats) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{13}
+	return file_media_proto_rawDescGZIP(), []int{14}
 }
 
 // From the engine to the worker.
@@ -921,7 +983,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_media_proto_msgTypes[14]
+	mi := &file_media_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -933,7 +995,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[14]
+	mi := &file_media_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -946,7 +1008,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{14}
+	return file_media_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Report) GetWhat() isReport_What {
@@ -1002,7 +1064,7 @@ type Frames struct {
 
 func (x *Frames) Reset() {
 	*x = Frames{}
-	mi := &file_media_proto_msgTypes[15]
+	mi := &file_media_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1014,7 +1076,7 @@ func (x *Frames) String() string {
 func (*Frames) ProtoMessage() {}
 
 func (x *Frames) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[15]
+	mi := &file_media_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1027,7 +1089,7 @@ func (x *Frames) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frames.ProtoReflect.Descriptor instead.
 func (*Frames) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{15}
+	return file_media_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Frames) GetAtUs() int64 {
@@ -1061,7 +1123,7 @@ type Frame struct {
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_media_proto_msgTypes[16]
+	mi := &file_media_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1073,7 +1135,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[16]
+	mi := &file_media_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1086,7 +1148,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{16}
+	return file_media_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Frame) GetLeg() uint32 {
@@ -1156,7 +1218,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_media_proto_msgTypes[17]
+	mi := &file_media_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1168,7 +1230,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[17]
+	mi := &file_media_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1181,7 +1243,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{17}
+	return file_media_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Event) GetLeg() uint32 {
@@ -1504,7 +1566,7 @@ type Ready struct {
 
 func (x *Ready) Reset() {
 	*x = Ready{}
-	mi := &file_media_proto_msgTypes[18]
+	mi := &file_media_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1516,7 +1578,7 @@ func (x *Ready) String() string {
 func (*Ready) ProtoMessage() {}
 
 func (x *Ready) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[18]
+	mi := &file_media_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1529,7 +1591,7 @@ func (x *Ready) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ready.ProtoReflect.Descriptor instead.
 func (*Ready) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{18}
+	return file_media_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Ready) GetVersion() string {
@@ -1547,7 +1609,7 @@ type Joined struct {
 
 func (x *Joined) Reset() {
 	*x = Joined{}
-	mi := &file_media_proto_msgTypes[19]
+	mi := &file_media_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1559,7 +1621,7 @@ func (x *Joined) String() string {
 func (*Joined) ProtoMessage() {}
 
 func (x *Joined) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[19]
+	mi := &file_media_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1572,7 +1634,7 @@ func (x *Joined) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Joined.ProtoReflect.Descriptor instead.
 func (*Joined) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{19}
+	return file_media_proto_rawDescGZIP(), []int{20}
 }
 
 type Left struct {
@@ -1585,7 +1647,7 @@ type Left struct {
 
 func (x *Left) Reset() {
 	*x = Left{}
-	mi := &file_media_proto_msgTypes[20]
+	mi := &file_media_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1597,7 +1659,7 @@ func (x *Left) String() string {
 func (*Left) ProtoMessage() {}
 
 func (x *Left) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[20]
+	mi := &file_media_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1610,7 +1672,7 @@ func (x *Left) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Left.ProtoReflect.Descriptor instead.
 func (*Left) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{20}
+	return file_media_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Left) GetStats() *Stats {
@@ -1628,7 +1690,7 @@ type Published struct {
 
 func (x *Published) Reset() {
 	*x = Published{}
-	mi := &file_media_proto_msgTypes[21]
+	mi := &file_media_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1640,7 +1702,7 @@ func (x *Published) String() string {
 func (*Published) ProtoMessage() {}
 
 func (x *Published) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[21]
+	mi := &file_media_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1653,7 +1715,7 @@ func (x *Published) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Published.ProtoReflect.Descriptor instead.
 func (*Published) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{21}
+	return file_media_proto_rawDescGZIP(), []int{22}
 }
 
 type ParticipantJoined struct {
@@ -1667,7 +1729,7 @@ type ParticipantJoined struct {
 
 func (x *ParticipantJoined) Reset() {
 	*x = ParticipantJoined{}
-	mi := &file_media_proto_msgTypes[22]
+	mi := &file_media_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1679,7 +1741,7 @@ func (x *ParticipantJoined) String() string {
 func (*ParticipantJoined) ProtoMessage() {}
 
 func (x *ParticipantJoined) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[22]
+	mi := &file_media_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1692,7 +1754,7 @@ func (x *ParticipantJoined) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParticipantJoined.ProtoReflect.Descriptor instead.
 func (*ParticipantJoined) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{22}
+	return file_media_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ParticipantJoined) GetIdentity() string {
@@ -1726,7 +1788,7 @@ type ParticipantLeft struct {
 
 func (x *ParticipantLeft) Reset() {
 	*x = ParticipantLeft{}
-	mi := &file_media_proto_msgTypes[23]
+	mi := &file_media_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1738,7 +1800,7 @@ func (x *ParticipantLeft) String() string {
 func (*ParticipantLeft) ProtoMessage() {}
 
 func (x *ParticipantLeft) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[23]
+	mi := &file_media_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1751,7 +1813,7 @@ func (x *ParticipantLeft) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParticipantLeft.ProtoReflect.Descriptor instead.
 func (*ParticipantLeft) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{23}
+	return file_media_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ParticipantLeft) GetIdentity() string {
@@ -1770,7 +1832,7 @@ type TrackHeard struct {
 
 func (x *TrackHeard) Reset() {
 	*x = TrackHeard{}
-	mi := &file_media_proto_msgTypes[24]
+	mi := &file_media_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1782,7 +1844,7 @@ func (x *TrackHeard) String() string {
 func (*TrackHeard) ProtoMessage() {}
 
 func (x *TrackHeard) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[24]
+	mi := &file_media_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1795,7 +1857,7 @@ func (x *TrackHeard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrackHeard.ProtoReflect.Descriptor instead.
 func (*TrackHeard) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{24}
+	return file_media_proto_rawDescGZIP(), []int{25}
 }
 
 type Dtmf struct {
@@ -1807,7 +1869,7 @@ type Dtmf struct {
 
 func (x *Dtmf) Reset() {
 	*x = Dtmf{}
-	mi := &file_media_proto_msgTypes[25]
+	mi := &file_media_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1819,7 +1881,7 @@ func (x *Dtmf) String() string {
 func (*Dtmf) ProtoMessage() {}
 
 func (x *Dtmf) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[25]
+	mi := &file_media_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1832,7 +1894,7 @@ func (x *Dtmf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dtmf.ProtoReflect.Descriptor instead.
 func (*Dtmf) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{25}
+	return file_media_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Dtmf) GetDigit() string {
@@ -1853,7 +1915,7 @@ type Data struct {
 
 func (x *Data) Reset() {
 	*x = Data{}
-	mi := &file_media_proto_msgTypes[26]
+	mi := &file_media_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1865,7 +1927,7 @@ func (x *Data) String() string {
 func (*Data) ProtoMessage() {}
 
 func (x *Data) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[26]
+	mi := &file_media_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1878,7 +1940,7 @@ func (x *Data) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Data.ProtoReflect.Descriptor instead.
 func (*Data) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{26}
+	return file_media_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Data) GetPayload() []byte {
@@ -1905,7 +1967,7 @@ type Muted struct {
 
 func (x *Muted) Reset() {
 	*x = Muted{}
-	mi := &file_media_proto_msgTypes[27]
+	mi := &file_media_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1917,7 +1979,7 @@ func (x *Muted) String() string {
 func (*Muted) ProtoMessage() {}
 
 func (x *Muted) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[27]
+	mi := &file_media_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1930,7 +1992,7 @@ func (x *Muted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Muted.ProtoReflect.Descriptor instead.
 func (*Muted) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{27}
+	return file_media_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Muted) GetMuted() bool {
@@ -1950,7 +2012,7 @@ type FirstPacket struct {
 
 func (x *FirstPacket) Reset() {
 	*x = FirstPacket{}
-	mi := &file_media_proto_msgTypes[28]
+	mi := &file_media_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1962,7 +2024,7 @@ func (x *FirstPacket) String() string {
 func (*FirstPacket) ProtoMessage() {}
 
 func (x *FirstPacket) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[28]
+	mi := &file_media_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1975,7 +2037,7 @@ func (x *FirstPacket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FirstPacket.ProtoReflect.Descriptor instead.
 func (*FirstPacket) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{28}
+	return file_media_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *FirstPacket) GetUtterance() uint32 {
@@ -1996,7 +2058,7 @@ type LastPacket struct {
 
 func (x *LastPacket) Reset() {
 	*x = LastPacket{}
-	mi := &file_media_proto_msgTypes[29]
+	mi := &file_media_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2008,7 +2070,7 @@ func (x *LastPacket) String() string {
 func (*LastPacket) ProtoMessage() {}
 
 func (x *LastPacket) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[29]
+	mi := &file_media_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2021,7 +2083,7 @@ func (x *LastPacket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LastPacket.ProtoReflect.Descriptor instead.
 func (*LastPacket) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{29}
+	return file_media_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *LastPacket) GetUtterance() uint32 {
@@ -2049,7 +2111,7 @@ type Halted struct {
 
 func (x *Halted) Reset() {
 	*x = Halted{}
-	mi := &file_media_proto_msgTypes[30]
+	mi := &file_media_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2061,7 +2123,7 @@ func (x *Halted) String() string {
 func (*Halted) ProtoMessage() {}
 
 func (x *Halted) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[30]
+	mi := &file_media_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2074,7 +2136,7 @@ func (x *Halted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Halted.ProtoReflect.Descriptor instead.
 func (*Halted) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{30}
+	return file_media_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Halted) GetUtterance() uint32 {
@@ -2101,7 +2163,7 @@ type RanDry struct {
 
 func (x *RanDry) Reset() {
 	*x = RanDry{}
-	mi := &file_media_proto_msgTypes[31]
+	mi := &file_media_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2113,7 +2175,7 @@ func (x *RanDry) String() string {
 func (*RanDry) ProtoMessage() {}
 
 func (x *RanDry) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[31]
+	mi := &file_media_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2126,7 +2188,7 @@ func (x *RanDry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RanDry.ProtoReflect.Descriptor instead.
 func (*RanDry) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{31}
+	return file_media_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RanDry) GetUtterance() uint32 {
@@ -2144,7 +2206,7 @@ type Reconnecting struct {
 
 func (x *Reconnecting) Reset() {
 	*x = Reconnecting{}
-	mi := &file_media_proto_msgTypes[32]
+	mi := &file_media_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2156,7 +2218,7 @@ func (x *Reconnecting) String() string {
 func (*Reconnecting) ProtoMessage() {}
 
 func (x *Reconnecting) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[32]
+	mi := &file_media_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2169,7 +2231,7 @@ func (x *Reconnecting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reconnecting.ProtoReflect.Descriptor instead.
 func (*Reconnecting) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{32}
+	return file_media_proto_rawDescGZIP(), []int{33}
 }
 
 type Reconnected struct {
@@ -2180,7 +2242,7 @@ type Reconnected struct {
 
 func (x *Reconnected) Reset() {
 	*x = Reconnected{}
-	mi := &file_media_proto_msgTypes[33]
+	mi := &file_media_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2192,7 +2254,7 @@ func (x *Reconnected) String() string {
 func (*Reconnected) ProtoMessage() {}
 
 func (x *Reconnected) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[33]
+	mi := &file_media_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2205,7 +2267,7 @@ func (x *Reconnected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reconnected.ProtoReflect.Descriptor instead.
 func (*Reconnected) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{33}
+	return file_media_proto_rawDescGZIP(), []int{34}
 }
 
 // Out of the room for good, or never in it. The last event of a leg that was not told to leave.
@@ -2223,7 +2285,7 @@ type Disconnected struct {
 
 func (x *Disconnected) Reset() {
 	*x = Disconnected{}
-	mi := &file_media_proto_msgTypes[34]
+	mi := &file_media_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2235,7 +2297,7 @@ func (x *Disconnected) String() string {
 func (*Disconnected) ProtoMessage() {}
 
 func (x *Disconnected) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[34]
+	mi := &file_media_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2248,7 +2310,7 @@ func (x *Disconnected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Disconnected.ProtoReflect.Descriptor instead.
 func (*Disconnected) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{34}
+	return file_media_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Disconnected) GetReason() string {
@@ -2289,7 +2351,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_media_proto_msgTypes[35]
+	mi := &file_media_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2301,7 +2363,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[35]
+	mi := &file_media_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2314,7 +2376,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{35}
+	return file_media_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Refused) GetWhy() string {
@@ -2351,7 +2413,7 @@ type Stats struct {
 
 func (x *Stats) Reset() {
 	*x = Stats{}
-	mi := &file_media_proto_msgTypes[36]
+	mi := &file_media_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2363,7 +2425,7 @@ func (x *Stats) String() string {
 func (*Stats) ProtoMessage() {}
 
 func (x *Stats) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[36]
+	mi := &file_media_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2376,7 +2438,7 @@ func (x *Stats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stats.ProtoReflect.Descriptor instead.
 func (*Stats) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{36}
+	return file_media_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Stats) GetReceived() uint64 {
@@ -2481,7 +2543,7 @@ var File_media_proto protoreflect.FileDescriptor
 
 const file_media_proto_rawDesc = "" +
 	"\n" +
-	"\vmedia.proto\x12\x12trunkline.media.v1\"\xda\x05\n" +
+	"\vmedia.proto\x12\x12trunkline.media.v1\"\x90\x06\n" +
 	"\aCommand\x12\x10\n" +
 	"\x03leg\x18\x01 \x01(\rR\x03leg\x12.\n" +
 	"\x04join\x18\x02 \x01(\v2\x18.trunkline.media.v1.JoinH\x00R\x04join\x121\n" +
@@ -2497,7 +2559,8 @@ const file_media_proto_rawDesc = "" +
 	"\x05flush\x18\v \x01(\v2\x19.trunkline.media.v1.FlushH\x00R\x05flush\x12;\n" +
 	"\tsend_dtmf\x18\f \x01(\v2\x1c.trunkline.media.v1.SendDtmfH\x00R\bsendDtmf\x12;\n" +
 	"\task_stats\x18\r \x01(\v2\x1c.trunkline.media.v1.AskStatsH\x00R\baskStats\x12;\n" +
-	"\tsend_data\x18\x0e \x01(\v2\x1c.trunkline.media.v1.SendDataH\x00R\bsendDataB\x04\n" +
+	"\tsend_data\x18\x0e \x01(\v2\x1c.trunkline.media.v1.SendDataH\x00R\bsendData\x124\n" +
+	"\x06impair\x18\x0f \x01(\v2\x1a.trunkline.media.v1.ImpairH\x00R\x06impairB\x04\n" +
 	"\x02do\"F\n" +
 	"\x04Join\x12\x10\n" +
 	"\x03url\x18\x01 \x01(\tR\x03url\x12\x14\n" +
@@ -2520,7 +2583,9 @@ const file_media_proto_rawDesc = "" +
 	"\x06digits\x18\x01 \x01(\tR\x06digits\":\n" +
 	"\bSendData\x12\x18\n" +
 	"\apayload\x18\x01 \x01(\fR\apayload\x12\x14\n" +
-	"\x05topic\x18\x02 \x01(\tR\x05topic\"\n" +
+	"\x05topic\x18\x02 \x01(\tR\x05topic\" \n" +
+	"\x06Impair\x12\x16\n" +
+	"\x06config\x18\x01 \x01(\tR\x06config\"\n" +
 	"\n" +
 	"\bAskStats\"y\n" +
 	"\x06Report\x124\n" +
@@ -2645,7 +2710,7 @@ func file_media_proto_rawDescGZIP() []byte {
 }
 
 var file_media_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_media_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_media_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_media_proto_goTypes = []any{
 	(ParticipantJoined_Kind)(0), // 0: trunkline.media.v1.ParticipantJoined.Kind
 	(*Command)(nil),             // 1: trunkline.media.v1.Command
@@ -2661,31 +2726,32 @@ var file_media_proto_goTypes = []any{
 	(*Flush)(nil),               // 11: trunkline.media.v1.Flush
 	(*SendDtmf)(nil),            // 12: trunkline.media.v1.SendDtmf
 	(*SendData)(nil),            // 13: trunkline.media.v1.SendData
-	(*AskStats)(nil),            // 14: trunkline.media.v1.AskStats
-	(*Report)(nil),              // 15: trunkline.media.v1.Report
-	(*Frames)(nil),              // 16: trunkline.media.v1.Frames
-	(*Frame)(nil),               // 17: trunkline.media.v1.Frame
-	(*Event)(nil),               // 18: trunkline.media.v1.Event
-	(*Ready)(nil),               // 19: trunkline.media.v1.Ready
-	(*Joined)(nil),              // 20: trunkline.media.v1.Joined
-	(*Left)(nil),                // 21: trunkline.media.v1.Left
-	(*Published)(nil),           // 22: trunkline.media.v1.Published
-	(*ParticipantJoined)(nil),   // 23: trunkline.media.v1.ParticipantJoined
-	(*ParticipantLeft)(nil),     // 24: trunkline.media.v1.ParticipantLeft
-	(*TrackHeard)(nil),          // 25: trunkline.media.v1.TrackHeard
-	(*Dtmf)(nil),                // 26: trunkline.media.v1.Dtmf
-	(*Data)(nil),                // 27: trunkline.media.v1.Data
-	(*Muted)(nil),               // 28: trunkline.media.v1.Muted
-	(*FirstPacket)(nil),         // 29: trunkline.media.v1.FirstPacket
-	(*LastPacket)(nil),          // 30: trunkline.media.v1.LastPacket
-	(*Halted)(nil),              // 31: trunkline.media.v1.Halted
-	(*RanDry)(nil),              // 32: trunkline.media.v1.RanDry
-	(*Reconnecting)(nil),        // 33: trunkline.media.v1.Reconnecting
-	(*Reconnected)(nil),         // 34: trunkline.media.v1.Reconnected
-	(*Disconnected)(nil),        // 35: trunkline.media.v1.Disconnected
-	(*Refused)(nil),             // 36: trunkline.media.v1.Refused
-	(*Stats)(nil),               // 37: trunkline.media.v1.Stats
-	nil,                         // 38: trunkline.media.v1.ParticipantJoined.AttributesEntry
+	(*Impair)(nil),              // 14: trunkline.media.v1.Impair
+	(*AskStats)(nil),            // 15: trunkline.media.v1.AskStats
+	(*Report)(nil),              // 16: trunkline.media.v1.Report
+	(*Frames)(nil),              // 17: trunkline.media.v1.Frames
+	(*Frame)(nil),               // 18: trunkline.media.v1.Frame
+	(*Event)(nil),               // 19: trunkline.media.v1.Event
+	(*Ready)(nil),               // 20: trunkline.media.v1.Ready
+	(*Joined)(nil),              // 21: trunkline.media.v1.Joined
+	(*Left)(nil),                // 22: trunkline.media.v1.Left
+	(*Published)(nil),           // 23: trunkline.media.v1.Published
+	(*ParticipantJoined)(nil),   // 24: trunkline.media.v1.ParticipantJoined
+	(*ParticipantLeft)(nil),     // 25: trunkline.media.v1.ParticipantLeft
+	(*TrackHeard)(nil),          // 26: trunkline.media.v1.TrackHeard
+	(*Dtmf)(nil),                // 27: trunkline.media.v1.Dtmf
+	(*Data)(nil),                // 28: trunkline.media.v1.Data
+	(*Muted)(nil),               // 29: trunkline.media.v1.Muted
+	(*FirstPacket)(nil),         // 30: trunkline.media.v1.FirstPacket
+	(*LastPacket)(nil),          // 31: trunkline.media.v1.LastPacket
+	(*Halted)(nil),              // 32: trunkline.media.v1.Halted
+	(*RanDry)(nil),              // 33: trunkline.media.v1.RanDry
+	(*Reconnecting)(nil),        // 34: trunkline.media.v1.Reconnecting
+	(*Reconnected)(nil),         // 35: trunkline.media.v1.Reconnected
+	(*Disconnected)(nil),        // 36: trunkline.media.v1.Disconnected
+	(*Refused)(nil),             // 37: trunkline.media.v1.Refused
+	(*Stats)(nil),               // 38: trunkline.media.v1.Stats
+	nil,                         // 39: trunkline.media.v1.ParticipantJoined.AttributesEntry
 }
 var file_media_proto_depIdxs = []int32{
 	2,  // 0: trunkline.media.v1.Command.join:type_name -> trunkline.media.v1.Join
@@ -2699,39 +2765,40 @@ var file_media_proto_depIdxs = []int32{
 	10, // 8: trunkline.media.v1.Command.resume:type_name -> trunkline.media.v1.Resume
 	11, // 9: trunkline.media.v1.Command.flush:type_name -> trunkline.media.v1.Flush
 	12, // 10: trunkline.media.v1.Command.send_dtmf:type_name -> trunkline.media.v1.SendDtmf
-	14, // 11: trunkline.media.v1.Command.ask_stats:type_name -> trunkline.media.v1.AskStats
+	15, // 11: trunkline.media.v1.Command.ask_stats:type_name -> trunkline.media.v1.AskStats
 	13, // 12: trunkline.media.v1.Command.send_data:type_name -> trunkline.media.v1.SendData
-	16, // 13: trunkline.media.v1.Report.frames:type_name -> trunkline.media.v1.Frames
-	18, // 14: trunkline.media.v1.Report.event:type_name -> trunkline.media.v1.Event
-	17, // 15: trunkline.media.v1.Frames.frames:type_name -> trunkline.media.v1.Frame
-	19, // 16: trunkline.media.v1.Event.ready:type_name -> trunkline.media.v1.Ready
-	20, // 17: trunkline.media.v1.Event.joined:type_name -> trunkline.media.v1.Joined
-	21, // 18: trunkline.media.v1.Event.left:type_name -> trunkline.media.v1.Left
-	22, // 19: trunkline.media.v1.Event.published:type_name -> trunkline.media.v1.Published
-	23, // 20: trunkline.media.v1.Event.participant_joined:type_name -> trunkline.media.v1.ParticipantJoined
-	24, // 21: trunkline.media.v1.Event.participant_left:type_name -> trunkline.media.v1.ParticipantLeft
-	25, // 22: trunkline.media.v1.Event.track_heard:type_name -> trunkline.media.v1.TrackHeard
-	26, // 23: trunkline.media.v1.Event.dtmf:type_name -> trunkline.media.v1.Dtmf
-	29, // 24: trunkline.media.v1.Event.first_packet:type_name -> trunkline.media.v1.FirstPacket
-	30, // 25: trunkline.media.v1.Event.last_packet:type_name -> trunkline.media.v1.LastPacket
-	31, // 26: trunkline.media.v1.Event.halted:type_name -> trunkline.media.v1.Halted
-	32, // 27: trunkline.media.v1.Event.ran_dry:type_name -> trunkline.media.v1.RanDry
-	33, // 28: trunkline.media.v1.Event.reconnecting:type_name -> trunkline.media.v1.Reconnecting
-	34, // 29: trunkline.media.v1.Event.reconnected:type_name -> trunkline.media.v1.Reconnected
-	35, // 30: trunkline.media.v1.Event.disconnected:type_name -> trunkline.media.v1.Disconnected
-	36, // 31: trunkline.media.v1.Event.refused:type_name -> trunkline.media.v1.Refused
-	37, // 32: trunkline.media.v1.Event.stats:type_name -> trunkline.media.v1.Stats
-	27, // 33: trunkline.media.v1.Event.data:type_name -> trunkline.media.v1.Data
-	28, // 34: trunkline.media.v1.Event.muted:type_name -> trunkline.media.v1.Muted
-	37, // 35: trunkline.media.v1.Left.stats:type_name -> trunkline.media.v1.Stats
-	0,  // 36: trunkline.media.v1.ParticipantJoined.kind:type_name -> trunkline.media.v1.ParticipantJoined.Kind
-	38, // 37: trunkline.media.v1.ParticipantJoined.attributes:type_name -> trunkline.media.v1.ParticipantJoined.AttributesEntry
-	37, // 38: trunkline.media.v1.Disconnected.stats:type_name -> trunkline.media.v1.Stats
-	39, // [39:39] is the sub-list for method output_type
-	39, // [39:39] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	14, // 13: trunkline.media.v1.Command.impair:type_name -> trunkline.media.v1.Impair
+	17, // 14: trunkline.media.v1.Report.frames:type_name -> trunkline.media.v1.Frames
+	19, // 15: trunkline.media.v1.Report.event:type_name -> trunkline.media.v1.Event
+	18, // 16: trunkline.media.v1.Frames.frames:type_name -> trunkline.media.v1.Frame
+	20, // 17: trunkline.media.v1.Event.ready:type_name -> trunkline.media.v1.Ready
+	21, // 18: trunkline.media.v1.Event.joined:type_name -> trunkline.media.v1.Joined
+	22, // 19: trunkline.media.v1.Event.left:type_name -> trunkline.media.v1.Left
+	23, // 20: trunkline.media.v1.Event.published:type_name -> trunkline.media.v1.Published
+	24, // 21: trunkline.media.v1.Event.participant_joined:type_name -> trunkline.media.v1.ParticipantJoined
+	25, // 22: trunkline.media.v1.Event.participant_left:type_name -> trunkline.media.v1.ParticipantLeft
+	26, // 23: trunkline.media.v1.Event.track_heard:type_name -> trunkline.media.v1.TrackHeard
+	27, // 24: trunkline.media.v1.Event.dtmf:type_name -> trunkline.media.v1.Dtmf
+	30, // 25: trunkline.media.v1.Event.first_packet:type_name -> trunkline.media.v1.FirstPacket
+	31, // 26: trunkline.media.v1.Event.last_packet:type_name -> trunkline.media.v1.LastPacket
+	32, // 27: trunkline.media.v1.Event.halted:type_name -> trunkline.media.v1.Halted
+	33, // 28: trunkline.media.v1.Event.ran_dry:type_name -> trunkline.media.v1.RanDry
+	34, // 29: trunkline.media.v1.Event.reconnecting:type_name -> trunkline.media.v1.Reconnecting
+	35, // 30: trunkline.media.v1.Event.reconnected:type_name -> trunkline.media.v1.Reconnected
+	36, // 31: trunkline.media.v1.Event.disconnected:type_name -> trunkline.media.v1.Disconnected
+	37, // 32: trunkline.media.v1.Event.refused:type_name -> trunkline.media.v1.Refused
+	38, // 33: trunkline.media.v1.Event.stats:type_name -> trunkline.media.v1.Stats
+	28, // 34: trunkline.media.v1.Event.data:type_name -> trunkline.media.v1.Data
+	29, // 35: trunkline.media.v1.Event.muted:type_name -> trunkline.media.v1.Muted
+	38, // 36: trunkline.media.v1.Left.stats:type_name -> trunkline.media.v1.Stats
+	0,  // 37: trunkline.media.v1.ParticipantJoined.kind:type_name -> trunkline.media.v1.ParticipantJoined.Kind
+	39, // 38: trunkline.media.v1.ParticipantJoined.attributes:type_name -> trunkline.media.v1.ParticipantJoined.AttributesEntry
+	38, // 39: trunkline.media.v1.Disconnected.stats:type_name -> trunkline.media.v1.Stats
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_media_proto_init() }
@@ -2753,12 +2820,13 @@ func file_media_proto_init() {
 		(*Command_SendDtmf)(nil),
 		(*Command_AskStats)(nil),
 		(*Command_SendData)(nil),
+		(*Command_Impair)(nil),
 	}
-	file_media_proto_msgTypes[14].OneofWrappers = []any{
+	file_media_proto_msgTypes[15].OneofWrappers = []any{
 		(*Report_Frames)(nil),
 		(*Report_Event)(nil),
 	}
-	file_media_proto_msgTypes[17].OneofWrappers = []any{
+	file_media_proto_msgTypes[18].OneofWrappers = []any{
 		(*Event_Ready)(nil),
 		(*Event_Joined)(nil),
 		(*Event_Left)(nil),
@@ -2785,7 +2853,7 @@ func file_media_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_media_proto_rawDesc), len(file_media_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   38,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -23,6 +23,7 @@ class Command(_message.Message):
         "send_dtmf",
         "ask_stats",
         "send_data",
+        "impair",
     )
     LEG_FIELD_NUMBER: _ClassVar[int]
     JOIN_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +39,7 @@ class Command(_message.Message):
     SEND_DTMF_FIELD_NUMBER: _ClassVar[int]
     ASK_STATS_FIELD_NUMBER: _ClassVar[int]
     SEND_DATA_FIELD_NUMBER: _ClassVar[int]
+    IMPAIR_FIELD_NUMBER: _ClassVar[int]
     leg: int
     join: Join
     leave: Leave
@@ -52,6 +54,7 @@ class Command(_message.Message):
     send_dtmf: SendDtmf
     ask_stats: AskStats
     send_data: SendData
+    impair: Impair
     def __init__(
         self,
         leg: _Optional[int] = ...,
@@ -68,6 +71,7 @@ class Command(_message.Message):
         send_dtmf: _Optional[_Union[SendDtmf, _Mapping]] = ...,
         ask_stats: _Optional[_Union[AskStats, _Mapping]] = ...,
         send_data: _Optional[_Union[SendData, _Mapping]] = ...,
+        impair: _Optional[_Union[Impair, _Mapping]] = ...,
     ) -> None: ...
 
 class Join(_message.Message):
@@ -137,6 +141,12 @@ class SendData(_message.Message):
     payload: bytes
     topic: str
     def __init__(self, payload: _Optional[bytes] = ..., topic: _Optional[str] = ...) -> None: ...
+
+class Impair(_message.Message):
+    __slots__ = ("config",)
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    config: str
+    def __init__(self, config: _Optional[str] = ...) -> None: ...
 
 class AskStats(_message.Message):
     __slots__ = ()
