@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trunkline.agent.answering import FAILURE_SENTENCE
+from trunkline.agent.brains.brain import Answer, Brain
+from trunkline.agent.brains.brain import Call as Talk
+from trunkline.agent.brains.echo import EchoBrain
 from trunkline.agent.conversation import Conversation, ConversationParts
-from trunkline.agent.pipeline.brain import Brain, EchoBrain
 from trunkline.agent.session import Job, Session, SessionTools
 from trunkline.core import wire
 from trunkline.core.endpointing import EndpointingParams
@@ -261,22 +264,27 @@ async def test_a_room_deleted_by_the_server_ends_the_call() -> None:
     assert (await asyncio.wait_for(call.task, 5)).reason is Reason.OPERATOR_ENDED
 
 
-class BrokenBrain:
+class BrokenBrain(Brain):
     """Raises instead of answering."""
 
-    async def reply(self, words: str) -> Any:
+    async def reply(self, call: Talk, words: str) -> Answer:
         raise RuntimeError("no idea")
         yield ""
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{"brain": BrokenBrain}, {"tts": lambda: ToneTts(fails=True)}],
-    ids=["brain raises", "voice fails"],
-)
 @in_virtual_time
-async def test_an_answer_that_fails_is_one_turn_unanswered_and_the_call_goes_on(options: dict[str, Any]) -> None:
-    call = await start_answered(sentences=["one", "two"], **options)
+async def test_a_brain_that_raises_is_stood_in_for_by_the_set_sentence() -> None:
+    call = await start_answered(sentences=["one", "two"], brain=BrokenBrain)
+    await call.hear(tone(0.5), silence(1.8), tone(0.5), silence(1.8))
+    await call.hang_up()
+    assert [(turn.outcome, turn.answer) for turn in call.records.turns] == [
+        (TurnOutcome.ANSWERED, FAILURE_SENTENCE)
+    ] * 2
+
+
+@in_virtual_time
+async def test_a_voice_that_fails_is_one_turn_unanswered_and_the_call_goes_on() -> None:
+    call = await start_answered(sentences=["one", "two"], tts=lambda: ToneTts(fails=True))
     await call.hear(tone(0.5), silence(0.8), tone(0.5), silence(0.8))
     assert not call.task.done()
     await call.hang_up()
@@ -319,10 +327,10 @@ async def test_a_caller_that_hangs_up_in_mid_sentence_and_one_in_mid_answer_have
         assert call.records.calls[0].turns == 1
 
 
-class StubbornBrain:
+class StubbornBrain(Brain):
     """Does not stop when it is told to."""
 
-    async def reply(self, words: str) -> Any:
+    async def reply(self, call: Talk, words: str) -> Answer:
         deadline = asyncio.get_running_loop().time() + 60.0
         while (left_s := deadline - asyncio.get_running_loop().time()) > 0:
             with contextlib.suppress(asyncio.CancelledError):

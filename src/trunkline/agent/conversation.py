@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import structlog
 from pipecat.processors.frame_processor import FrameProcessor
 
+from trunkline.agent.acting import Acting, CallControl
+from trunkline.agent.answering import Answering, Manners
+from trunkline.agent.brains.brain import Answer, Brain, Call, Exchange
 from trunkline.agent.clock import LoopClock
+from trunkline.agent.listening import Listening, Noticed
 from trunkline.agent.pipeline.assembly import CallPipeline
-from trunkline.agent.pipeline.brain import Brain
 from trunkline.agent.pipeline.chime import CHIME
 from trunkline.agent.pipeline.lane import CallerLane
 from trunkline.agent.pipeline.turn_taking import TurnTaking
 from trunkline.agent.pipeline.vad import VoiceActivity
+from trunkline.agent.transcript import Transcript
 from trunkline.core.endpointing import EndpointingParams
 from trunkline.core.errors import LocalProtocolError
 from trunkline.core.machine import Driver
 from trunkline.core.turn import TurnMachine
 from trunkline.core.turn_events import (
+    AnswerCut,
     AskBrain,
     CancelReply,
     CloseTurn,
@@ -31,8 +36,10 @@ from trunkline.core.turn_events import (
     PlaybackEnded,
     PlaybackHalted,
     PlaybackStarted,
+    Prompted,
     ReplyAudible,
     ReplyDecided,
+    ReplyEmpty,
     ReplyFailed,
     ResumePlayout,
     TurnEffect,
@@ -40,14 +47,24 @@ from trunkline.core.turn_events import (
     TurnParams,
 )
 from trunkline.core.units import Pcm
-from trunkline.media.engine import CallerFrame, FirstPacket, Halted, LastPacket, MediaEvent, MediaLeg, RanDry
+from trunkline.core.wire import TurnOutcome
+from trunkline.media.engine import (
+    CallerFrame,
+    DtmfReceived,
+    FirstPacket,
+    Halted,
+    LastPacket,
+    MediaEvent,
+    MediaLeg,
+    RanDry,
+)
 from trunkline.media.transport import AgentOutput, CallerInput
 
 log = structlog.get_logger()
 
 PIPELINE_START_TIMEOUT_S = 5.0
-REPLY_STOP_TIMEOUT_S = 1.0
-"""How long a brain that is told to stop may take."""
+HISTORY_TURNS = 200
+"""Of a call that goes on for hours, the brain is shown so many turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +78,7 @@ class ConversationParts:
         brain: What answers.
         turns: When to answer, and what interrupts.
         endpointing: When speech starts and ends.
+        manners: How long the brain may think, and what is said where it fails.
         chime: Play a short chime when the caller interrupts.
     """
 
@@ -70,6 +88,7 @@ class ConversationParts:
     brain: Brain
     turns: TurnParams
     endpointing: EndpointingParams
+    manners: Manners = field(default_factory=Manners)
     chime: bool = False
 
 
@@ -80,9 +99,16 @@ class Conversation:
         parts: What it is made of.
         clock: Instants and timers.
         on_turn: Takes each turn when it is over.
+        control: The call as a whole, for a brain that hangs up or transfers.
     """
 
-    def __init__(self, parts: ConversationParts, clock: LoopClock, on_turn: Callable[[CloseTurn], None]) -> None:
+    def __init__(
+        self,
+        parts: ConversationParts,
+        clock: LoopClock,
+        on_turn: Callable[[CloseTurn], None],
+        control: CallControl | None = None,
+    ) -> None:
         self._parts = parts
         self._clock = clock
         self._on_turn = on_turn
@@ -91,16 +117,23 @@ class Conversation:
         self._leg: MediaLeg | None = None
         self._input = CallerInput()
         self._turn_taking = TurnTaking(self._feed)
-        self._output = AgentOutput(self._on_audio, self._on_reply_end)
         self._pipeline = CallPipeline(
-            [self._input, parts.stt, self._turn_taking, parts.tts, self._output], self._on_stage_error
+            [self._input, parts.stt, self._turn_taking, parts.tts, AgentOutput(self)], self._on_stage_error
         )
         self._lane = CallerLane(parts.activity, self._input, self._feed, parts.endpointing)
+        self._call = Call("")
+        self._transcript = Transcript()
+        noticed = Noticed(keys=self._on_keys, first_key=self._on_first_key, silence=self._on_silence)
+        self._listening = Listening(parts.brain.listen, noticed, clock)
+        self._answering = Answering(self._turn_taking, self._listening, self._on_answer, parts.manners)
+        self._acting = Acting(control, self._on_transfer_failed) if control is not None else None
+        self._prompt: Answer | None = None
         self._utterance = 0
         self._dropped_up_to = 0
         self._turn_of: dict[int, int] = {}
-        self._reply: asyncio.Task[None] | None = None
         self._barge_ins_heard = 0
+        self._settling = False
+        self._over = False
         self.ran_dry = 0
 
     async def prepare(self) -> None:
@@ -112,26 +145,37 @@ class Conversation:
         """
         await self._pipeline.start(PIPELINE_START_TIMEOUT_S)
 
-    def begin(self, leg: MediaLeg) -> None:
-        """The caller hears us: from now on its audio counts."""
+    def begin(self, leg: MediaLeg, call: Call | None = None) -> None:
+        """The caller hears us: from now on its audio counts, and the agent may greet.
+
+        Args:
+            leg: Carries the audio.
+            call: What the brain is told about the call.
+        """
         self._leg = leg
+        self._call = call or self._call
+        brain = self._parts.brain
+        if type(brain).greet is not Brain.greet:
+            self._speak_first(brain.greet(self._call))
+        self._settle()
 
     async def end(self) -> None:
         """Closes open turns, stops everything; bounded in time. Returns when nothing of it is left.
 
         The leg must still be there: what the caller did not hear yet is dropped first.
         """
+        self._over = True
         self._lane.close()
         self._driver.close()
-        reply = self._reply
+        self._listening.close()
+        if self._acting is not None:
+            self._acting.cancel()
         try:
             # Records first: they must not depend on a leg that may be broken.
             for effect in sorted(self.machine.close(self._clock.time()), key=lambda each: type(each) is not CloseTurn):
                 self._perform(effect)
         finally:
-            if reply is not None:
-                reply.cancel()
-                await asyncio.wait({reply}, timeout=REPLY_STOP_TIMEOUT_S)
+            await self._answering.stop()
             await self._pipeline.stop()
 
     def on_frame(self, frame: CallerFrame) -> None:
@@ -140,9 +184,13 @@ class Conversation:
             self._lane.on_frame(frame)
 
     def on_media(self, event: MediaEvent) -> None:
-        """Takes what became of the answer's audio."""
+        """Takes keys, and what became of the answer's audio."""
         if isinstance(event, RanDry):
             self.ran_dry += 1
+            return
+        if isinstance(event, DtmfReceived):
+            if self._leg is not None:
+                self._listening.press(event.digit)
             return
         if not isinstance(event, FirstPacket | LastPacket | Halted):
             return
@@ -159,19 +207,78 @@ class Conversation:
             case Halted(at=at, samples=samples):
                 self._feed(PlaybackHalted(turn, at, samples))
 
+    # --- what the voice makes ---
+
+    def on_sentence(self, utterance: int, piece: str, text: str) -> None:
+        """Takes what the next audio says."""
+        self._transcript.sentence(utterance, piece, text)
+
+    def on_word(self, utterance: int, piece: str, at_s: float) -> None:
+        """Takes when a word begins."""
+        self._transcript.word(utterance, piece, at_s)
+
+    def on_audio(self, utterance: int, piece: str, samples: Pcm) -> None:
+        """Takes audio of the answer; of one that was cancelled, none."""
+        if utterance <= self._dropped_up_to:
+            return
+        self._transcript.audio(utterance, piece, samples)
+        turn = self._turn_of.get(utterance)
+        if turn is not None:
+            self._feed(ReplyAudible(turn))
+        self._leg_now().play(utterance, samples)
+
+    def on_reply_end(self, utterance: int) -> None:
+        """The answer's audio is complete."""
+        if utterance > self._dropped_up_to:
+            self._transcript.end(utterance)
+            self._leg_now().end(utterance)
+
+    # --- what the caller does besides speaking ---
+
+    def _on_keys(self, keys: str) -> None:
+        text = f"({len(keys)} key{'s' if len(keys) > 1 else ''})"
+        self._speak_first(self._parts.brain.on_keys(self._call, keys), text, interrupts=True)
+
+    def _on_first_key(self) -> None:
+        self._feed(AnswerCut())
+
+    def _on_silence(self) -> None:
+        self._speak_first(self._parts.brain.on_silence(self._call))
+
+    def _on_transfer_failed(self, number: str) -> None:
+        self._speak_first(self._parts.brain.on_transfer_failed(self._call, number), interrupts=True)
+
+    def _speak_first(self, answer: Answer, text: str = "", interrupts: bool = False) -> None:
+        """Has the brain speak without having been spoken to; where that may not be now, it is not done at all."""
+        self._prompt = answer
+        self._feed(Prompted(text, interrupts))
+        self._prompt = None
+
+    # --- the machine ---
+
     def _feed(self, event: TurnEvent) -> None:
         try:
             self._driver.feed(event)
         except LocalProtocolError as error:
             # Ours, but no reason to end a call: the machine is unchanged.
             log.error("turn_event_illegal", error=str(error))
+        self._settle_soon()
+
+    def _settle_soon(self) -> None:
+        """Once the machine has come to rest: it may be in the middle of a step now."""
+        if not self._settling:
+            self._settling = True
+            asyncio.get_running_loop().call_soon(self._settle)
+
+    def _settle(self) -> None:
+        self._settling = False
+        if not self._over:
+            self._listening.settle(self.machine.idle and self._leg is not None)
 
     def _perform(self, effect: TurnEffect) -> None:
         match effect:
             case AskBrain(turn, text):
-                self._utterance += 1
-                self._turn_of = {self._utterance: turn}
-                self._reply = asyncio.get_running_loop().create_task(self._answer(turn, self._utterance, text))
+                self._ask(turn, text)
             case CancelReply():
                 self._cancel_reply()
             case PausePlayout():
@@ -179,24 +286,40 @@ class Conversation:
             case ResumePlayout():
                 self._leg_now().resume()
             case CloseTurn():
-                self._on_turn(effect)
+                self._close_turn(effect)
+                self._settle_soon()
 
-    async def _answer(self, turn: int, utterance: int, text: str) -> None:
-        """Has the brain answer and the TTS say it. On cancel, what was not said is dropped."""
-        try:
-            await self._turn_taking.begin(utterance)
-            async for sentence in self._parts.brain.reply(text):
-                self._feed(ReplyDecided(turn, sentence))
-                await self._turn_taking.speak(sentence)
-            await self._turn_taking.end(utterance)
-        except Exception as error:  # noqa: BLE001 (somebody else's brain: its failure is one turn's, not the call's)
-            log.error("brain_failed", error=repr(error))
-            self._feed(ReplyFailed(turn))
+    def _ask(self, turn: int, text: str) -> None:
+        """Has the brain answer; what it said before must be known to the word first."""
+        self._utterance += 1
+        self._turn_of[self._utterance] = turn
+        self._transcript.begin(turn, self._utterance)
+        answer = self._prompt or self._parts.brain.reply(self._call, text)
+        self._answering.begin(turn, self._utterance, answer, lambda: not self._transcript.open_before(turn))
+
+    def _close_turn(self, turn: CloseTurn) -> None:
+        heard = self._transcript.close(turn)
+        self._turn_of = {utterance: each for utterance, each in self._turn_of.items() if each != turn.turn}
+        interrupted = turn.outcome is TurnOutcome.INTERRUPTED
+        self._call.history.append(Exchange(turn.understood, heard, interrupted))
+        del self._call.history[:-HISTORY_TURNS]
+        self._on_turn(replace(turn, heard=heard))
+        if turn.outcome is TurnOutcome.ANSWERED:
+            self._act(turn.turn)
+
+    def _on_answer(self, event: ReplyDecided | ReplyEmpty) -> None:
+        self._feed(event)
+        if isinstance(event, ReplyEmpty):
+            # Where nobody had spoken either, there was no turn whose end could tell.
+            self._act(event.turn)
+
+    def _act(self, turn: int) -> None:
+        actions = self._answering.take_actions(turn)
+        if self._acting is not None and not self._over:
+            self._acting.perform(self._leg_now(), actions)
 
     def _cancel_reply(self) -> None:
-        if self._reply is not None:
-            self._reply.cancel()
-            self._reply = None
+        self._answering.cancel()
         self._dropped_up_to = self._utterance
         self._turn_taking.interrupt()
         leg = self._leg_now()
@@ -207,18 +330,6 @@ class Conversation:
             self._dropped_up_to = self._utterance
             leg.play(self._utterance, CHIME)
             leg.end(self._utterance)
-
-    def _on_audio(self, utterance: int, samples: Pcm) -> None:
-        if utterance <= self._dropped_up_to:
-            return
-        turn = self._turn_of.get(utterance)
-        if turn is not None:
-            self._feed(ReplyAudible(turn))
-        self._leg_now().play(utterance, samples)
-
-    def _on_reply_end(self, utterance: int) -> None:
-        if utterance > self._dropped_up_to:
-            self._leg_now().end(utterance)
 
     def _on_stage_error(self, stage: str, error: str) -> None:
         log.error("stage_failed", stage=stage, error=error, chain=self._pipeline.describe())

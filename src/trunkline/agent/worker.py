@@ -14,11 +14,11 @@ import socket
 
 import structlog
 
+from trunkline.agent.brains.choice import make_brain
 from trunkline.agent.conversation import ConversationParts
 from trunkline.agent.dispatch import Dispatch
 from trunkline.agent.marks import MarkSender
 from trunkline.agent.orchestrator_client import OrchestratorClient
-from trunkline.agent.pipeline.brain import make_brain
 from trunkline.agent.pipeline.stt import make_stt, providers_warm
 from trunkline.agent.pipeline.tts import make_tts
 from trunkline.agent.pipeline.vad import VoiceActivity
@@ -179,7 +179,7 @@ class Worker:
             activity=self._activity,
             stt=make_stt(settings),
             tts=make_tts(settings),
-            brain=make_brain(settings.brain),
+            brain=make_brain(settings),
             turns=TurnParams(
                 policy=ReplyPolicy(settings.reply_on), confirm_barge_in=settings.barge_in is BargeIn.CONFIRM
             ),

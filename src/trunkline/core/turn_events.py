@@ -187,7 +187,10 @@ class ResumePlayout:
 
 @dataclass(frozen=True, slots=True)
 class CloseTurn:
-    """The turn is over; its record can be written. Instants are monotonic seconds."""
+    """The turn is over; its record can be written. Instants are monotonic seconds.
+
+    The machine knows how many samples were heard; `heard`, which words, is filled in by who keeps the transcript.
+    """
 
     turn: int
     outcome: TurnOutcome
@@ -195,6 +198,7 @@ class CloseTurn:
     answer: str
     heard_samples: int
     marks: dict[Mark, float]
+    heard: str = ""
 
 
 TurnEffect: TypeAlias = AskBrain | CancelReply | PausePlayout | ResumePlayout | CloseTurn

@@ -9,12 +9,12 @@ full-duplex stream of 50 frames a second through every processor is what would f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from pipecat.frames.frames import (
+    AggregatedTextFrame,
     CancelFrame,
     ControlFrame,
     EndFrame,
@@ -23,6 +23,7 @@ from pipecat.frames.frames import (
     StartFrame,
     SystemFrame,
     TTSAudioRawFrame,
+    TTSTextFrame,
     VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
 )
@@ -113,28 +114,53 @@ class CallerInput(FrameProcessor):
             await self.cancel_task(task)
 
 
+class SpeechSink(Protocol):
+    """Takes what the voice makes. A piece is what was asked of it at once: one sentence and its audio."""
+
+    def on_sentence(self, utterance: int, piece: str, text: str) -> None:
+        """The audio of this piece, which comes next, says this text."""
+        ...
+
+    def on_audio(self, utterance: int, piece: str, samples: Pcm) -> None:
+        """More audio: int16, mono, 16000 Hz."""
+        ...
+
+    def on_word(self, utterance: int, piece: str, at_s: float) -> None:
+        """The next word of a piece begins at this instant of a clock that runs with its audio."""
+        ...
+
+    def on_reply_end(self, utterance: int) -> None:
+        """Nothing more comes of this utterance."""
+        ...
+
+
 class AgentOutput(FrameProcessor):
-    """Hands the answer's audio to the media engine.
+    """Hands the answer's audio, and what it says, to the conversation.
 
     Args:
-        on_audio: Takes (utterance, samples: int16, mono, 16000 Hz).
-        on_end: Takes the utterance of which nothing more comes.
+        sink: Takes both.
     """
 
-    def __init__(self, on_audio: Callable[[int, Pcm], None], on_end: Callable[[int], None], **kwargs: Any) -> None:
+    def __init__(self, sink: SpeechSink, **kwargs: Any) -> None:
         super().__init__(name="agent-output", enable_direct_mode=True, **kwargs)
-        self._on_audio = on_audio
-        self._on_end = on_end
+        self._sink = sink
         self._utterance = 0
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         """Takes audio and the frames around it; passes everything else on."""
         await super().process_frame(frame, direction)
         if isinstance(frame, TTSAudioRawFrame):
-            self._on_audio(self._utterance, np.frombuffer(frame.audio, dtype=np.int16))
+            samples = np.frombuffer(frame.audio, dtype=np.int16)
+            self._sink.on_audio(self._utterance, frame.context_id or "", samples)
             return
         if isinstance(frame, ReplyStartFrame):
             self._utterance = frame.utterance
         elif isinstance(frame, ReplyEndFrame):
-            self._on_end(frame.utterance)
+            self._sink.on_reply_end(frame.utterance)
+        elif isinstance(frame, TTSTextFrame):
+            # Without an instant it is the whole sentence again, after its audio.
+            if frame.pts:
+                self._sink.on_word(self._utterance, frame.context_id or "", frame.pts / 1e9)
+        elif isinstance(frame, AggregatedTextFrame):
+            self._sink.on_sentence(self._utterance, frame.context_id or "", frame.text)
         await self.push_frame(frame, direction)

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trunkline.agent.pipeline.brain import make_brain
+from trunkline.agent.brains.choice import make_brain
 from trunkline.agent.pipeline.extras import import_service, refuse_url, require_key, require_url
 from trunkline.agent.pipeline.phrases import load_phrases
 from trunkline.agent.pipeline.recognizer import Recognizer
@@ -56,7 +56,7 @@ def check_providers(settings: Settings) -> None:
     """
     _provider(settings).check(settings)
     check_tts(settings)
-    make_brain(settings.brain)
+    make_brain(settings)
 
 
 @asynccontextmanager

@@ -1,0 +1,1 @@
+"""What the agent says: `brain` is the interface, `choice` makes the one that BRAIN names."""
