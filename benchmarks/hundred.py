@@ -3,8 +3,8 @@
     .venv/bin/python benchmarks/hundred.py --calls 100 --workers 4 --turns 4
 
 Everything is real but the speech providers: those are emulated (the wire protocols of Deepgram and ElevenLabs; first
-partial after 150 ms, first audio after 150 ms), and all figures say so. Prints the load test's report and what each
-part of the stack used of the CPU, in thousandths of one core a call, while all calls were up.
+partial after 150 ms, first audio after 150 ms), and all figures say so. Prints the load test's report, with what each
+part of the stack used of the CPU in thousandths of a core while all calls were up.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import json
 import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from trunkline.settings import load_settings
@@ -25,29 +24,6 @@ from trunkline.stack.ports import free_ports
 from trunkline.stack.stack import Stack
 
 HOST = "127.0.0.1"
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-
-
-def cpu_s(pid: int) -> float:
-    """CPU seconds of a process and all its descendants so far."""
-    total = 0.0
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total = (int(fields[11]) + int(fields[12])) / TICKS_PER_S
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            total += cpu_s(int(child))
-    except OSError:
-        pass
-    return total
-
-
-async def measure(parts: dict[str, int], calls: int, start_s: float, length_s: float) -> dict[str, float]:
-    """What each part uses between two instants after now, in mcore a call."""
-    await asyncio.sleep(start_s)
-    before, began = {name: cpu_s(pid) for name, pid in parts.items()}, time.monotonic()
-    await asyncio.sleep(length_s)
-    elapsed = time.monotonic() - began
-    return {name: (cpu_s(pid) - before[name]) / elapsed / calls * 1000 for name, pid in parts.items()}
 
 
 async def run(options: argparse.Namespace) -> int:
@@ -85,23 +61,13 @@ async def call(options: argparse.Namespace, env: dict[str, str], parts: dict[str
     command = [
         *(sys.executable, "-c", "from trunkline.cli.main import main; main()", "loadtest"),
         *("--concurrency", str(options.calls), "--turns", str(options.turns), "--ramp", str(options.ramp)),
-        *("--burst-seconds", str(options.burst_seconds), "--out", str(options.out)),
+        *("--burst-seconds", str(options.burst_seconds), "--report", str(options.report)),
+        *(text for name, pid in parts.items() for text in ("--part", f"{name}={pid}")),
+        *options.others,
     ]
-    began = time.monotonic()
     load = await asyncio.create_subprocess_exec(*command, env=env)
-    up_s = options.calls / options.ramp + 6.0
-    measuring = asyncio.create_task(
-        measure({**parts, "load test": load.pid}, options.calls, up_s, options.turns * (options.burst_seconds + 2) / 2)
-    )
     code = await load.wait()
-    print(f"\n{time.monotonic() - began:.0f} s; providers emulated")
-    if measuring.done():
-        used = measuring.result()
-        for name, mcore in sorted(used.items(), key=lambda pair: -pair[1]):
-            print(f"{name:16} {mcore:6.1f} mcore a call")
-        print(f"{'sum':16} {sum(used.values()):6.1f} of {2000 / options.calls:.0f} that two cores have")
-    else:
-        measuring.cancel()
+    print("\nproviders emulated")
     return code
 
 
@@ -113,7 +79,8 @@ def main() -> None:
     parser.add_argument("--ramp", type=float, default=20)
     parser.add_argument("--burst-seconds", type=float, default=2)
     parser.add_argument("--reply-on", choices=["first_partial", "final"], default="first_partial")
-    parser.add_argument("--out", type=Path, default=Path("runs"))
+    parser.add_argument("--report", type=Path, default=Path("runs/hundred"))
+    parser.add_argument("others", nargs="*", metavar="-- OPTION", help="more options of `trunkline loadtest`")
     sys.exit(asyncio.run(run(parser.parse_args())))
 
 

@@ -15,7 +15,7 @@ import pytest
 from tests.world import World
 from trunkline.loadtest.callers import Outcome
 from trunkline.loadtest.load_test import finish, run_load_test
-from trunkline.loadtest.options import LoadOptions, Target
+from trunkline.loadtest.options import Limits, LoadOptions, Target
 from trunkline.settings import load_settings
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
@@ -31,10 +31,13 @@ async def test_two_webrtc_callers_are_answered(world: World, tmp_path: Path) -> 
         early_answers=False,
         stop=asyncio.Event(),
     )
-    assert finish(tmp_path, result, as_json=True, plot=False, write=lambda _: None) == 0, result.calls
-    found = json.loads((tmp_path / "summary.json").read_text())
-    assert found["calls"]["completed"] == found["calls"]["agent_records"] == 2
-    assert found["roundtrip_heard"]["count"] == 2
+    json_file = tmp_path / "figures.json"
+    assert finish(tmp_path, result, Limits(), json_file=json_file, write=lambda _: None) == 0, result.answers
+    found = json.loads(json_file.read_text())
+    assert (found["calls"], found["calls_failed"], found["calls_recorded_by_agents"]) == (2, 0, 2)
+    assert (found["turns_expected"], found["turns_answered"], found["wrong_answer"]) == (2, 2, 0)
+    assert found["answers"]["right"] == found["roundtrip_ms"]["count"] == found["road"]["compared"] == 2
+    assert found["rss_mib"]["callers"] > 0
     # The pace is measured, and not judged: this machine may be busy.
     assert found["pacing"]["ticks"] > 100
     with (tmp_path / "turns.csv").open() as table:
@@ -50,7 +53,7 @@ async def test_two_webrtc_callers_are_answered(world: World, tmp_path: Path) -> 
 async def test_sigterm_hangs_up_and_still_reports(world: World, tmp_path: Path) -> None:
     program = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "trunkline.loadtest.load_test", "--concurrency", "2", "--turns", "20", "--out", str(tmp_path)),
+        *("-m", "trunkline.loadtest.load_test", "--concurrency", "2", "--turns", "20", "--report", str(tmp_path)),
         env={**os.environ, **world.plan.env},
         stderr=asyncio.subprocess.PIPE,
     )
@@ -66,10 +69,9 @@ async def test_sigterm_hangs_up_and_still_reports(world: World, tmp_path: Path) 
         if program.returncode is None:
             program.kill()
             await program.wait()
-    [folder] = tmp_path.iterdir()
-    found = json.loads((folder / "summary.json").read_text())
-    assert found["problem"] == "ended early: stopped by a signal"
-    assert found["calls"][Outcome.INTERRUPTED] == 2
+    found = json.loads((tmp_path / "summary.json").read_text())
+    assert found["failures"] == ["ended early: stopped by a signal"]
+    assert found["calls_by_outcome"][Outcome.INTERRUPTED] == 2
     async with asyncio.timeout(10):
         while (await world.api("/calls"))["calls"]:
             await asyncio.sleep(0.1)

@@ -20,12 +20,13 @@ from trunkline.core.units import SAMPLE_RATE_HZ, Pcm, s_to_us
 from trunkline.core.wire import Mark, TurnOutcome, TurnRecord
 from trunkline.loadtest import callers, report
 from trunkline.loadtest.caller_process import Job
-from trunkline.loadtest.callers import CallerLine, Order, Outcome, PlacedCall, Script, run_callers
+from trunkline.loadtest.callers import CallerLine, Outcome, PlacedCall, run_callers
 from trunkline.loadtest.conversation import CallerTurn
-from trunkline.loadtest.ear import Ear, burst, sound_only
+from trunkline.loadtest.ear import Ear, HeardCode, burst, sound_only
+from trunkline.loadtest.figures import figures, most_at_once
 from trunkline.loadtest.ledger import Ledger
 from trunkline.loadtest.load_test import finish
-from trunkline.loadtest.options import DEFAULT_PHRASE, LoadOptions, Target, speech_label
+from trunkline.loadtest.options import DEFAULT_PHRASE, Limits, LoadOptions, Target, speech_label
 from trunkline.loadtest.pacing import Pacing
 from trunkline.loadtest.phone import (
     CallEnded,
@@ -36,7 +37,10 @@ from trunkline.loadtest.phone import (
     PlayEnd,
     PlayStart,
 )
-from trunkline.loadtest.report import LoadResult, figures, most_at_once, summary, turns_csv, verdict
+from trunkline.loadtest.report import turns_csv
+from trunkline.loadtest.result import LoadResult
+from trunkline.loadtest.summary import summary
+from trunkline.loadtest.talking import Order, Script
 from trunkline.settings import load_settings
 from trunkline.testing.speech import silence, tone
 from trunkline.testing.virtual_time import in_virtual_time
@@ -44,7 +48,7 @@ from trunkline.testing.virtual_time import in_virtual_time
 pytestmark = pytest.mark.unit
 
 SCRIPT = Script("hello there", 1.0, 2)
-ORDER = Order(1, 0.0, Path("burst.wav"))
+ORDER = Order(1, 0.0, (Path("burst.wav"),))
 
 
 # The ear
@@ -120,12 +124,12 @@ def test_figures_are_invalid_where_one_tick_of_a_hundred_is_a_frame_late(late: d
 
 def test_figures_use_nearest_ranks() -> None:
     found = figures([*range(1_000, 101_000, 1_000), None])
-    assert found == {"count": 100, "avg_ms": 50.5, "p50_ms": 50.0, "p95_ms": 95.0, "p99_ms": 99.0, "max_ms": 100.0}
+    assert found == {"count": 100, "avg": 50.5, "p50": 50.0, "p95": 95.0, "p99": 99.0, "max": 100.0}
 
 
 def test_figures_of_nothing_are_none() -> None:
     assert figures([None])["count"] == 0
-    assert figures([])["p99_ms"] is None
+    assert figures([])["p99"] is None
 
 
 def test_most_at_once_counts_calls_that_overlap() -> None:
@@ -147,7 +151,13 @@ def placed(number: int, *turns: CallerTurn, outcome: Outcome = Outcome.COMPLETED
 
 
 def result(*calls: PlacedCall, pacing: Pacing | None = None, **more: Any) -> LoadResult:
-    return LoadResult({"concurrency": len(calls)}, "local speech", list(calls), pacing or Pacing(), **more)
+    options = LoadOptions(concurrency=max(1, len(calls)), turns=max([len(call.turns) for call in calls] or [1]) or 1)
+    return LoadResult(options, "local speech", list(calls), pacing or Pacing(), **more)
+
+
+def failures(found: LoadResult) -> list[str]:
+    failed: list[str] = summary(found)["failures"]
+    return failed
 
 
 def agent_turn(call: str, start_us: int = 1_040_000) -> TurnRecord:
@@ -175,41 +185,46 @@ def agent_turn(call: str, start_us: int = 1_040_000) -> TurnRecord:
 
 
 def test_run_passes_where_every_turn_was_answered() -> None:
-    assert verdict(result(placed(1, spoken()), placed(2, spoken(), spoken(5_000_000, 6_500_000)))) == ""
+    assert failures(result(placed(1, spoken()), placed(2, spoken(5_000_000, 6_500_000)))) == []
 
 
 @pytest.mark.parametrize(
     ("found", "problem"),
     [
-        (result(), "no turn was spoken"),
-        (result(placed(1, spoken(heard_us=None))), "1 of 1 turns unanswered; first: call 1 (web-1), turn 1"),
+        (
+            result(placed(1, spoken(heard_us=None))),
+            "0 of 1 calls failed and 1 of 1 turns unanswered, more than --max-lost 0; first: call 1, turn 1: no sound "
+            "came, and the agents have no record of this speech",
+        ),
         (
             result(placed(1, spoken()), placed(2, spoken(), outcome=Outcome.LOST, problem="room closed")),
-            "1 of 2 calls lost; call 2: room closed",
+            "1 of 2 calls failed and 0 of 2 turns unanswered, more than --max-lost 0",
         ),
         (
             result(placed(1, spoken()), placed(2, outcome=Outcome.REFUSED, problem="503 full")),
-            "1 of 2 calls refused; call 2: 503 full",
+            "1 of 2 calls failed and 1 of 2 turns unanswered, more than --max-lost 0; first: call 2, turn 1: the call "
+            "was refused: 503 full",
         ),
         (result(placed(1, spoken()), interrupted="stopped by a signal"), "ended early: stopped by a signal"),
     ],
 )
 def test_run_fails_with_one_line(found: LoadResult, problem: str) -> None:
-    assert verdict(found) == problem
+    assert failures(found) == [problem]
 
 
 def test_failure_says_when_the_callers_may_be_to_blame() -> None:
     pacing = Pacing()
     pacing.add(0, {300: 100})
-    assert verdict(result(placed(1, spoken(heard_us=None)), pacing=pacing)).endswith(
-        "(the callers themselves were late)"
-    )
-    assert verdict(result(placed(1, spoken()), pacing=pacing)) == ""
+    [failure] = failures(result(placed(1, spoken(heard_us=None)), pacing=pacing))
+    assert failure.endswith("(the callers themselves were late)")
+    assert failures(result(placed(1, spoken()), pacing=pacing)) == []
 
 
-def test_turn_cut_short_by_the_end_of_its_call_is_not_called_unanswered() -> None:
-    counts = summary(result(placed(1, spoken(), spoken(heard_us=None), outcome=Outcome.INTERRUPTED)))["turns"]
-    assert (counts["answered"], counts["unanswered"]) == (1, 0)
+def test_turn_cut_short_by_the_end_of_its_call_is_listed_with_that_reason() -> None:
+    stopped = placed(1, spoken(), spoken(heard_us=None), outcome=Outcome.INTERRUPTED, problem="stopped")
+    found = summary(result(stopped))
+    assert (found["turns_expected"], found["turns_answered"]) == (2, 1)
+    assert [(turn["turn"], turn["reason"]) for turn in found["not_right"]] == [(2, "the call was interrupted: stopped")]
 
 
 @pytest.mark.parametrize(
@@ -222,7 +237,7 @@ def test_turn_cut_short_by_the_end_of_its_call_is_not_called_unanswered() -> Non
 )
 def test_exit_code_and_files_follow_the_verdict(tmp_path: Path, found: LoadResult, code: int) -> None:
     said: list[str] = []
-    assert finish(tmp_path, found, as_json=True, plot=False, write=said.append) == code
+    assert finish(tmp_path, found, Limits(), json_file=Path("-"), write=said.append) == code
     written = json.loads((tmp_path / "summary.json").read_text())
     assert written["ok"] is (code == 0)
     assert json.loads(said[0]) == {"folder": str(tmp_path), **written}
@@ -232,11 +247,12 @@ def test_exit_code_and_files_follow_the_verdict(tmp_path: Path, found: LoadResul
 
 def test_summary_shows_both_sides_and_stages_that_add_up() -> None:
     found = summary(result(placed(1, spoken()), turns=[agent_turn("web-1")]))
-    assert (found["roundtrip"]["p50_ms"], found["response"]["p50_ms"]) == (1300.0, 300.0)
-    assert (found["roundtrip_heard"]["max_ms"], found["response_heard"]["max_ms"]) == (1400.0, 400.0)
-    assert sum(stage["avg_ms"] for stage in found["stages"].values() if stage["count"]) == 1300.0
+    assert (found["agents"]["roundtrip_ms"]["p50"], found["agents"]["response_ms"]["p50"]) == (1300.0, 300.0)
+    assert (found["roundtrip_ms"]["max"], found["response_ms"]["max"]) == (1400.0, 400.0)
+    assert sum(stage["avg"] for stage in found["agents"]["stages_ms"].values()) == 1300.0
+    assert sum(found["waterfall_ms"].values()) == 1400.0
     assert found["reply_on"] == ["final"]
-    assert found["setup"]["p50_ms"] == 500.0
+    assert found["setup_ms"]["p50"] == 500.0
     text = report.text(found)
     assert "local speech" in text
     assert "Response, ear" in text
@@ -249,12 +265,6 @@ def test_csv_has_one_row_a_turn_with_both_sides() -> None:
     assert [(row["name"], row["turn"], row["answered"]) for row in table] == [("web-1", "1", "1"), ("web-2", "1", "0")]
     assert (table[0]["response_ear_ms"], table[0]["response_ms"], table[0]["understood"]) == ("400.0", "300.0", "hello")
     assert (table[1]["response_ear_ms"], table[1]["response_ms"]) == ("", "")
-
-
-def test_plot_without_matplotlib_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report.importlib.util, "find_spec", lambda _name: None)
-    with pytest.raises(ConfigError, match="--plot needs matplotlib"):
-        report.need_plots()
 
 
 # The callers
@@ -285,6 +295,9 @@ class FakeLine:
     async def hang_up(self) -> CallEnded:
         self.hung_up += 1
         return CallEnded("caller", "")
+
+    async def codes(self) -> list[HeardCode]:
+        return [HeardCode(1, 7)]
 
 
 def answers(line: FakeLine, _name: str) -> None:
@@ -339,7 +352,7 @@ async def test_turn_without_answer_for_ten_seconds_is_unanswered_and_the_call_go
     call = (await call_all(FakeDoor(stays_silent))).calls[1]
     assert call.outcome is Outcome.COMPLETED
     assert [turn.heard_start_us for turn in call.turns] == [None, None]
-    assert verdict(result(call)).startswith("2 of 2 turns unanswered")
+    assert failures(result(call))[0].startswith("0 of 1 calls failed and 2 of 2 turns unanswered")
 
 
 def in_the_middle(line: FakeLine, _name: str) -> None:
@@ -367,8 +380,8 @@ def test_sound_in_the_middle_of_a_burst_is_the_answer_only_with_an_early_policy_
     async def check() -> None:
         script = dataclasses.replace(SCRIPT, turns=1, early_answers=early_answers)
         found = summary(result((await call_all(FakeDoor(answer), script=script)).calls[1]))
-        assert (found["turns"]["answered"], found["turns"]["spoken_over"]) == (1, 1)
-        assert found["response_heard"]["p50_ms"] == pytest.approx(response_ms, abs=0.01)
+        assert (found["turns_answered"], found["turns_spoken_over"]) == (1, 1)
+        assert found["response_ms"]["p50"] == pytest.approx(response_ms, abs=0.01)
 
     check()
 
@@ -390,7 +403,7 @@ async def test_call_that_ends_in_the_middle_is_lost() -> None:
 def test_call_that_is_not_answered_hurts_no_other(error: Exception, outcome: Outcome) -> None:
     @in_virtual_time
     async def check() -> None:
-        ledger = await call_all(FakeDoor(answers, error), ORDER, Order(2, 0.0, Path("x.wav")))
+        ledger = await call_all(FakeDoor(answers, error), ORDER, Order(2, 0.0, (Path("x.wav"),)))
         assert [call.outcome for call in ledger.calls.values()] == [outcome, outcome]
 
     check()
@@ -400,7 +413,7 @@ def test_call_that_is_not_answered_hurts_no_other(error: Exception, outcome: Out
 async def test_stop_hangs_up_every_caller_and_keeps_what_was_measured() -> None:
     door = FakeDoor(answers)
     ledger = Ledger(lambda *_: None, lambda _: None)
-    orders = [ORDER, Order(2, 0.0, Path("x.wav"))]
+    orders = [ORDER, Order(2, 0.0, (Path("x.wav"),))]
     calling = asyncio.create_task(run_callers(orders, float("-inf"), door, SCRIPT, ledger.take))
     await asyncio.sleep(3.9)
     calling.cancel()
@@ -416,16 +429,18 @@ async def test_stop_hangs_up_every_caller_and_keeps_what_was_measured() -> None:
 def test_messages_survive_the_way_through_json() -> None:
     call = placed(3, spoken(), outcome=Outcome.PLACED)
     ledger = Ledger(lambda *_: None, lambda _: None)
+    call.codes = [HeardCode(2_000_000, 5)]
     for message in (
         callers.call_message(call),
-        callers.turn_message(call, 1),
+        callers.turn_message(3, 1, call.turns[0]),
+        callers.codes_message(3, call.codes),
         {"ev": "pace", "second": 4, "late_ms": {7: 2}},
         {"ev": "ready"},
     ):
         ledger.take(json.loads(json.dumps(message)))
     assert ledger.calls == {3: call}
     assert ledger.pacing.total().max_ms == 7
-    assert ledger.progress() == "1 calls placed, 0 up, 1 of 1 turns answered"
+    assert str(ledger.standing()) == "0 up of 1 placed, 1 turns answered, RoundTrip avg 1400 ms, 0 lost"
 
 
 def test_job_survives_the_way_and_hides_its_key() -> None:
@@ -437,7 +452,17 @@ def test_job_survives_the_way_and_hides_its_key() -> None:
 # Options
 
 
-@pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"turns": 101}, {"ramp": 0.0}, {"burst_seconds": float("nan")}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"concurrency": 0},
+        {"turns": 0},
+        {"talk": 1.0},
+        {"interrupt": -0.1},
+        {"ramp": 0.0},
+        {"burst_seconds": float("nan")},
+    ],
+)
 def test_options_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="not from"):
         LoadOptions(**wrong)

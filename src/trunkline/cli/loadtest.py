@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from enum import StrEnum
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-import httpx
 import typer
 
-from trunkline.cli.placing import CALLED, Exchange
-from trunkline.core.errors import ConfigError, TrunklineError
-from trunkline.emulators.twilio import DialSip, Speak, TwilioEmulator, new_call_sid
-from trunkline.loadtest.callers import Order, Outcome, PlacedCall, Script, Tell, run_callers
+from trunkline.cli.phone_door import phone_placer
+from trunkline.cli.placing import Exchange
+from trunkline.core.errors import ConfigError
 from trunkline.loadtest.load_test import PlaceCalls, finish, new_folder, run_load_test, until_signal
-from trunkline.loadtest.options import DEFAULT_PHRASE, LoadOptions, Target, speech_label
-from trunkline.loadtest.phone import CallEnded, CallRefusedError, Phone, PhoneEvent, PhoneLine
-from trunkline.loadtest.report import need_plots
+from trunkline.loadtest.options import DEFAULT_PHRASE, Limits, LoadOptions, Target, Via, speech_label
 from trunkline.logs import configure_logs
 from trunkline.settings import ReplyOn, Settings, load_settings
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-
-class Over(StrEnum):
-    """The door by which calls come in."""
-
-    WEBRTC = "webrtc"
-    SDK = "sdk"
-    SIP = "sip"
+_LIMIT = "Most RoundTrip at the ear, in ms."
 
 
 @app.command()
@@ -41,60 +30,103 @@ def loadtest(
     phrase: Annotated[
         str, typer.Option(help="What callers say; local speech knows twelve sentences.")
     ] = DEFAULT_PHRASE,
+    wav: Annotated[Path | None, typer.Option(help="A recording to speak instead; --phrase may tell its words.")] = None,
     turns: Annotated[int, typer.Option(help="How often each caller speaks.")] = 3,
+    duration: Annotated[float, typer.Option(help="Seconds; callers go on until then, however many turns.")] = 0.0,
+    talk: Annotated[float, typer.Option(help="Share of the time that each caller talks, such as 0.3; 0: all.")] = 0.0,
     ramp: Annotated[float, typer.Option(help="Calls placed a second.")] = 10.0,
-    over: Annotated[
-        Over, typer.Option(help="webrtc: LiveKit participants; sdk: those on the Python SDK; sip: phone calls.")
-    ] = Over.WEBRTC,
-    processes: Annotated[int, typer.Option(help="For WebRTC callers; 0: one for 25, up to the cores.")] = 0,
+    via: Annotated[
+        Via, typer.Option(help="webrtc: by the media engine; sip: phone calls; sdk: LiveKit's Python client.")
+    ] = Via.WEBRTC,
+    reply_on: Annotated[
+        ReplyOn | None, typer.Option(help="The agents' policy; fails where they have another (default: REPLY_ON).")
+    ] = None,
+    interrupt: Annotated[float, typer.Option(help="Share of the answers that are interrupted.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Decides all that is drawn by lot.")] = 0,
+    processes: Annotated[int, typer.Option(help="For WebRTC callers; 0: as many as are needed.")] = 0,
     url: Annotated[str, typer.Option(help="The orchestrator (default: ORCH_URL, or the running `trunkline up`).")] = "",
     api_key: Annotated[str, typer.Option(help="Its key; better in ORCH_API_KEY, where no other user sees it.")] = "",
-    out: Annotated[Path, typer.Option(help="Folder for reports.")] = Path("runs"),
-    json_: Annotated[bool, typer.Option("--json", help="Print the summary as JSON; progress: standard error.")] = False,
-    plot: Annotated[bool, typer.Option("--plot", help="Draw response.png; needs matplotlib.")] = False,
+    part: Annotated[
+        list[str] | None, typer.Option(help="NAME=PID of a process to measure; those of `trunkline up` are known.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for the report (default: one of its own in runs/).")
+    ] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="File for the figures; -: standard output.")] = None,
+    max_avg_ms: Annotated[float | None, typer.Option(help=_LIMIT)] = None,
+    max_p50_ms: Annotated[float | None, typer.Option(help=_LIMIT)] = None,
+    max_p95_ms: Annotated[float | None, typer.Option(help=_LIMIT)] = None,
+    max_p99_ms: Annotated[float | None, typer.Option(help=_LIMIT)] = None,
+    max_barge_in_p95_ms: Annotated[float | None, typer.Option(help="From interruption to silence, in ms.")] = None,
+    max_lost: Annotated[int, typer.Option(help="Failed calls and unanswered turns.")] = 0,
+    max_wrong: Annotated[int, typer.Option(help="Answers to other words than the caller's last.")] = 0,
 ) -> None:
     """Call a running stack with many simulated callers, and report how long they wait for answers.
 
-    Every caller speaks bursts and listens; an answer is timed at its ear, on its own clock. turns.csv, summary.json and
-    report.txt are left in a folder under runs/. The report says when the callers themselves could not keep pace: then
-    run them on another machine, or fewer.
+    Every caller speaks bursts and listens; an answer is timed at its ear, on its own clock. report.html, its pictures,
+    turns.csv, summary.json and report.txt are left in a folder. The report says when the callers themselves could not
+    keep pace: then run them on another machine, or fewer.
 
-    Exit code 0 only if every call was kept and every turn answered. Ctrl-C hangs up and reports what was measured.
+    Exit code 0 if all limits were kept, 1 if not, 130 after Ctrl-C, which hangs up and reports what was measured.
 
-    Example: trunkline loadtest --concurrency 20 --turns 3 --burst-seconds 4
+    Example: trunkline loadtest --concurrency 20 --turns 3 --burst-seconds 4 --max-avg-ms 600
     """
-    settings = _settings_of(url, api_key)
-    configure_logs(load_settings(log_level="WARNING", log_format="text"), "loadtest")
     options = LoadOptions(
         concurrency=concurrency,
         burst_seconds=burst_seconds,
         phrase=phrase,
+        wav=wav,
         turns=turns,
+        duration=duration,
+        talk=talk,
         ramp=ramp,
+        via=via,
+        reply_on=reply_on.value if reply_on else "",
+        interrupt=interrupt,
+        seed=seed,
         processes=processes,
     )
-    if plot:
-        need_plots()
+    limits = Limits(
+        max_avg_ms=max_avg_ms,
+        max_p50_ms=max_p50_ms,
+        max_p95_ms=max_p95_ms,
+        max_p99_ms=max_p99_ms,
+        max_barge_in_p95_ms=max_barge_in_p95_ms,
+        max_lost=max_lost,
+        max_wrong=max_wrong,
+    )
+    settings = _settings_of(url, api_key)
+    measured = {**_stack_processes(settings), **_named(part or [])}
+    configure_logs(load_settings(log_level="WARNING", log_format="text"), "loadtest")
 
     async def work(stop: asyncio.Event) -> int:
         target = Target.of(settings)
-        place = await _over_sip(settings) if over is Over.SIP else None
-        folder = new_folder(out, "loadtest-").absolute()
+        place = await _over_sip(settings) if via is Via.SIP else None
+        engine = await _engine() if via is Via.WEBRTC else ""
+        folder = (_wanted_folder(report) if report else new_folder(Path("runs"), "loadtest-")).absolute()
         result = await run_load_test(
             options,
             target,
             folder,
             speech=speech_label(settings),
-            early_answers=settings.reply_on is not ReplyOn.FINAL,
+            early_answers=(reply_on or settings.reply_on) is not ReplyOn.FINAL,
             stop=stop,
             say=_say,
             place=place,
-            engine=await _engine() if over is Over.WEBRTC else "",
+            engine=engine,
+            processes=measured,
         )
-        result.options["over"] = over.value
-        return finish(folder, result, as_json=json_, plot=plot, write=typer.echo)
+        return finish(folder, result, limits, json_file=json_, write=typer.echo)
 
     raise typer.Exit(asyncio.run(until_signal(work)))
+
+
+def _wanted_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--report {folder}: {error.strerror}") from error
+    return folder
 
 
 def _settings_of(url: str, api_key: str) -> Settings:
@@ -112,6 +144,30 @@ def _settings_of(url: str, api_key: str) -> Settings:
     from trunkline.stack.state import read_state
 
     return load_settings(**{name.lower(): value for name, value in read_state().env.items()})
+
+
+def _stack_processes(settings: Settings) -> Mapping[str, int]:
+    """Process ids of `trunkline up` by name, where that is the stack that is called."""
+    from trunkline.stack.state import read_state
+
+    try:
+        state = read_state()
+    except ConfigError:
+        return {}
+    if state.env.get("ORCH_URL") != settings.orch_url:
+        return {}
+    return {name: identity.pid for name, identity in state.processes.items() if identity.alive()}
+
+
+def _named(parts: list[str]) -> dict[str, int]:
+    """Process ids from texts such as "emulators=123". Raises ConfigError."""
+    found = {}
+    for text in parts:
+        name, _, pid = text.partition("=")
+        if not name or not pid.isdigit():
+            raise ConfigError(f"--part {text!r} is not NAME=PID")
+        found[name] = int(pid)
+    return found
 
 
 async def _engine() -> str:
@@ -133,71 +189,7 @@ async def _over_sip(settings: Settings) -> PlaceCalls:
         settings.twilio_auth_token.get_secret_value(),
         settings.metrics_endpoint.removesuffix("/ingest"),
     )
-
-    async def place(orders: list[Order], script: Script, tell: Tell, stop: asyncio.Event) -> None:
-        async with Phone(program) as phone, httpx.AsyncClient(trust_env=False) as http:
-            door = _PhoneDoor(exchange, phone, http)
-            calling = asyncio.create_task(run_callers(orders, time.monotonic(), door, script, tell))
-            stopping = asyncio.create_task(stop.wait())
-            try:
-                await asyncio.wait([calling, stopping], return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in (calling, stopping):
-                    task.cancel()
-                await asyncio.gather(calling, stopping, return_exceptions=True)
-
-    return place
-
-
-class _PhoneDoor:
-    """Calls that come in as phone calls: webhook, TwiML, SIP. See `Door`."""
-
-    def __init__(self, exchange: Exchange, phone: Phone, http: httpx.AsyncClient) -> None:
-        self._exchange = exchange
-        self._phone = phone
-        self._http = http
-
-    async def place(self, call: PlacedCall) -> _PhoneCall:
-        twilio = self._exchange.twilio(self._http)
-        call.call = new_call_sid()
-        number = f"+1555010{call.number % 100:02d}"
-        instruction = await twilio.incoming_call(call.call, number, CALLED)
-        if not isinstance(instruction, DialSip):
-            raise CallRefusedError(instruction.words if isinstance(instruction, Speak) else "hung up", 0)
-        line = await self._phone.dial(
-            call.call, instruction.uri, (instruction.username, instruction.password), caller=number
-        )
-        up = _PhoneCall(line, twilio, call)
-        try:
-            call.answered_us = (await line.answered()).at_us
-        except BaseException:
-            await up.hang_up()
-            raise
-        return up
-
-
-class _PhoneCall:
-    """One phone call whose end Twilio tells the orchestrator. See `CallerLine`."""
-
-    def __init__(self, line: PhoneLine, twilio: TwilioEmulator, call: PlacedCall) -> None:
-        self._line = line
-        self._twilio = twilio
-        self._call = call
-
-    async def play(self, name: str, wav: Path) -> None:
-        await self._line.play(name, wav)
-
-    async def event(self) -> PhoneEvent:
-        return await self._line.event()
-
-    async def hang_up(self) -> CallEnded:
-        ended = await self._line.hang_up()
-        status = "completed" if self._call.outcome is Outcome.COMPLETED else "failed"
-        try:
-            await self._twilio.dial_ended(self._call.call, status)
-        except TrunklineError as error:
-            _say(f"call {self._call.number}: {error}")
-        return ended
+    return phone_placer(exchange, program)
 
 
 def _say(line: str) -> None:

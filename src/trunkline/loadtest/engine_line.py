@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from trunkline.core.errors import CallError, Reason, Result, Termination
 from trunkline.core.units import FRAME_S, s_to_us
-from trunkline.loadtest.ear import Ear
+from trunkline.loadtest.ear import CodeEar, Ear, HeardCode
 from trunkline.loadtest.pacing import Pacing
 from trunkline.loadtest.phone import MAX_EVENTS_WAITING, CallEnded, PhoneEvent, PlayEnd, PlayStart
 from trunkline.loadtest.webrtc_line import ANSWER_TIMEOUT_S, read_wav
@@ -40,14 +40,16 @@ class EngineLine:
     Args:
         engine: Carries it.
         pacing: Is told how late each frame came here.
+        coded: Read the numbers in what is heard.
     """
 
-    def __init__(self, engine: MediaEngine, pacing: Pacing) -> None:
+    def __init__(self, engine: MediaEngine, pacing: Pacing, coded: bool = False) -> None:
         loop = asyncio.get_running_loop()
         self._engine = engine
         self._pacing = pacing
         self._leg: MediaLeg | None = None
         self._ear = Ear()
+        self._code_ear = CodeEar() if coded else None
         self._events: asyncio.Queue[PhoneEvent] = asyncio.Queue(MAX_EVENTS_WAITING)
         self._agent: asyncio.Future[str] = loop.create_future()
         self._answered: asyncio.Future[int] = loop.create_future()
@@ -85,11 +87,18 @@ class EngineLine:
             waiting.cancel()
         return CallEnded("caller", "hung up")
 
+    async def codes(self) -> list[HeardCode]:
+        """See `CallerLine.codes`."""
+        return self._code_ear.found if self._code_ear is not None else []
+
     def on_frame(self, frame: CallerFrame) -> None:
         """Takes 20 ms of what is heard."""
         self._pacing.tick(frame.ended_at, time.monotonic())
-        for heard in self._ear.listen(frame.samples, s_to_us(frame.ended_at)):
+        played_us = s_to_us(frame.ended_at + FRAME_S)  # a frame can be played from the instant on at which it is whole
+        for heard in self._ear.listen(frame.samples, played_us):
             self._tell(heard)
+        if self._code_ear is not None:  # after the ear: instants and lateness are taken already
+            self._code_ear.listen(frame.samples, played_us)
 
     def on_event(self, event: MediaEvent) -> None:
         """Takes everything else that the engine tells."""

@@ -1,45 +1,44 @@
 """The load test: many simulated callers talk to a running stack at the same time, and what they heard becomes figures.
 
-    run_load_test -> speech (espeak-ng) -> caller processes, 25 callers each -> Ledger -> agents' records -> report
+    run_load_test -> speech (espeak-ng) -> caller processes -> Ledger -> agents' records -> LoadResult -> finish
 
 Each caller gets a token, joins its room by the native media engine (or LiveKit's Python SDK), speaks bursts, and
-listens. Also runs by itself:
-`python load_test.py --concurrency 50`, with ORCH_URL, ORCH_API_KEY and METRICS_ENDPOINT in the environment.
+listens. Run as a program (`python load_test.py --concurrency 50`, in Compose) it is `trunkline loadtest`.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
+import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
-from dataclasses import asdict
+import tempfile
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from trunkline.core.errors import ConfigError, TrunklineError, UpstreamUnavailableError
-from trunkline.core.units import Pcm, samples_to_s
+from trunkline.core.errors import ConfigError, UpstreamUnavailableError
 from trunkline.loadtest import report
+from trunkline.loadtest.bursts import make_bursts
 from trunkline.loadtest.caller_pool import CallerPool
-from trunkline.loadtest.callers import Order, Outcome, Script, Tell
-from trunkline.loadtest.ear import burst, sound_only
+from trunkline.loadtest.callers import Outcome, Tell
+from trunkline.loadtest.figures import all_up
 from trunkline.loadtest.ledger import Ledger
-from trunkline.loadtest.options import DEFAULT_PHRASE, EMULATED, LoadOptions, Target, speech_label
+from trunkline.loadtest.machine import machine, versions
+from trunkline.loadtest.options import EMULATED, Limits, LoadOptions, Target
+from trunkline.loadtest.progress import Say, shown
 from trunkline.loadtest.records import HeardSender, fetch_records
-from trunkline.loadtest.report import LoadResult
-from trunkline.loadtest.voice import VOICES, speak, write_wav
-from trunkline.media.choice import native_program
-from trunkline.settings import ReplyOn, load_settings
-from trunkline.testing.voice_code import MAX_SENTENCE_ID, encode
+from trunkline.loadtest.result import LoadResult
+from trunkline.loadtest.summary import summary
+from trunkline.loadtest.talking import Order, Script
+from trunkline.loadtest.usage import CALLERS, Sampler
 
 INTERRUPTED = 130
 """Exit code of a run that was ended early."""
 
-Say: TypeAlias = Callable[[str], None]
-Speech: TypeAlias = tuple[Script, list[Path]]
 PlaceCalls: TypeAlias = Callable[[list[Order], Script, Tell, asyncio.Event], Coroutine[Any, Any, None]]
 
 
@@ -54,79 +53,92 @@ async def run_load_test(
     say: Say = lambda _: None,
     place: PlaceCalls | None = None,
     engine: str = "",
+    processes: Mapping[str, int] | None = None,
 ) -> LoadResult:
     """Places all calls, waits for their end, fetches the agents' records. Writes no report yet.
 
     Args:
-        folder: For the callers' speech and logs; must exist.
+        folder: For the callers' logs; must exist.
         speech: Whose recognizer and voice the agents use, for the report.
         early_answers: See `Script`.
         stop: Once set, all callers hang up, and what was measured so far is returned.
         place: How calls are placed; None: over WebRTC, by processes of their own.
         engine: The native media engine's program, for WebRTC callers; empty: the Python SDK.
+        processes: The stack's process ids by name, where it runs on this machine.
 
     Raises:
         ConfigError: espeak-ng is missing, or the key is wrong.
         UpstreamError: the orchestrator does not answer.
     """
     room = await target.check()
-    script, wavs = await _prepare_speech(options, folder, early_answers, coded=speech == EMULATED)
-    orders = [Order(n + 1, n / options.ramp, wavs[n % len(wavs)]) for n in range(options.concurrency)]
-    say(
-        f"{options.concurrency} callers, {options.turns} bursts of up to {script.burst_s:.1f} s; "
-        f"the workers have room for {room}"
-    )
-    interrupted = ""
-    async with HeardSender(target.metrics_endpoint) as heard:
-        ledger = Ledger(heard.send, say)
-        watching = asyncio.create_task(_watch(ledger, say))
+    coded = speech == EMULATED
+    with tempfile.TemporaryDirectory(prefix="trunkline-loadtest-") as sounds:
+        bursts = await make_bursts(options, Path(sounds), coded)
+        script = Script(
+            phrase=bursts.words,
+            burst_s=bursts.longest_s,
+            turns=options.turns,
+            early_answers=early_answers,
+            duration_s=options.duration,
+            talk=options.talk,
+            interrupt=options.interrupt,
+            coded=coded,
+            seed=options.seed,
+        )
+        orders = [Order(n + 1, n / options.ramp, bursts.wavs[n]) for n in range(options.concurrency)]
+        length = f"for {options.duration:.0f} s" if options.duration else f"{options.turns} times"
+        say(f"{options.concurrency} callers speak for {script.burst_s:.1f} s, {length}; room for {room} calls")
+        sampler = Sampler({**(processes or {}), CALLERS: os.getpid()})
         placing = place or CallerPool(options.processes_for(engine), target, folder, engine).place
-        try:
-            async with asyncio.timeout(options.limit_s):
-                await placing(orders, script, ledger.take, stop)
-        except TimeoutError:
-            interrupted = f"not over within {options.limit_s:.0f} s"
-        finally:
-            watching.cancel()
-    if stop.is_set():
-        interrupted = "stopped by a signal"
-    calls = [ledger.calls[number] for number in sorted(ledger.calls)]
-    for call in calls:
-        if call.outcome is Outcome.PLACED or (call.outcome is Outcome.INTERRUPTED and not interrupted):
+        result = await _call(options, target, partial(placing, orders, script), sampler=sampler, stop=stop, say=say)
+    result.speech, result.coded, result.early = speech, coded, early_answers
+    result.machine, result.versions = machine(), await versions(processes or {}, engine)
+    for call in result.calls:
+        if call.outcome is Outcome.PLACED or (call.outcome is Outcome.INTERRUPTED and not result.interrupted):
             # LiveKit's SDK sends its own process SIGTERM when it panics.
             call.outcome, call.problem = Outcome.LOST, f"its callers' process ended; see {folder}/callers-*.log"
-    result = LoadResult(asdict(options), speech, calls, ledger.pacing, interrupted=interrupted)
-    if heard.lost:
-        result.note = f"{heard.lost} turns did not reach the collector"
+    if (span := all_up(result.calls)) is not None:
+        result.mcore, result.mib = sampler.between(*span)
     try:
-        result.ends, result.turns = await fetch_records(target.metrics_url, [call.call for call in calls if call.call])
+        names = [call.call for call in result.calls if call.call]
+        result.ends, result.turns = await fetch_records(target.metrics_url, names)
     except UpstreamUnavailableError as error:
         result.note = f"the agents' figures are missing: {error}"
     return result
 
 
-async def _prepare_speech(options: LoadOptions, folder: Path, early_answers: bool, coded: bool) -> Speech:
-    """What each caller says, as WAV: a burst in each voice; with emulated providers each has its own, with a number."""
-    bursts: list[Pcm] = []
-    for voice in VOICES[: options.concurrency]:
-        samples = burst(sound_only(await speak(options.phrase, voice)), options.burst_seconds)
-        if not samples.size:
-            raise ConfigError(f"--phrase {options.phrase!r} has no sound")
-        bursts.append(samples)
-    if coded:
-        # An emulated recognizer reads which sentence is spoken from the sound, and knows no other words.
-        bursts = [encode(n + 1, bursts[n % len(bursts)]) for n in range(min(options.concurrency, MAX_SENTENCE_ID))]
-    wavs = [folder / f"burst-{number}.wav" for number in range(1, len(bursts) + 1)]
-    for wav, samples in zip(wavs, bursts, strict=True):
-        write_wav(wav, samples)
-    longest_s = samples_to_s(max(samples.size for samples in bursts))
-    return Script(options.phrase, longest_s, options.turns, early_answers), wavs
-
-
-async def _watch(ledger: Ledger, say: Say) -> None:
-    while True:
-        await asyncio.sleep(5.0)
-        say(ledger.progress())
+async def _call(
+    options: LoadOptions,
+    target: Target,
+    placing: Callable[[Tell, asyncio.Event], Coroutine[Any, Any, None]],
+    *,
+    sampler: Sampler,
+    stop: asyncio.Event,
+    say: Say,
+) -> LoadResult:
+    """Places all calls and returns when the last is over, when `stop` is set, or after the time limit."""
+    interrupted = ""
+    expected = options.concurrency * options.turns
+    async with HeardSender(target.metrics_endpoint) as heard:
+        ledger = Ledger(heard.send, say)
+        looking = asyncio.create_task(sampler.run())
+        try:
+            async with shown(ledger.standing, expected, options.duration, say) as tell:
+                ledger.say = tell
+                async with asyncio.timeout(options.limit_s):
+                    await placing(ledger.take, stop)
+        except TimeoutError:
+            interrupted = f"not over within {options.limit_s:.0f} s"
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+    if stop.is_set():
+        interrupted = "stopped by a signal"
+    calls = [ledger.calls[number] for number in sorted(ledger.calls)]
+    result = LoadResult(options, "", calls, ledger.pacing, interrupted=interrupted)
+    if heard.lost:
+        result.note = f"{heard.lost} turns did not reach the collector"
+    return result
 
 
 def new_folder(out: Path, prefix: str = "") -> Path:
@@ -161,66 +173,34 @@ async def until_signal(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]
         return INTERRUPTED
 
 
-def finish(folder: Path, result: LoadResult, *, as_json: bool, plot: bool, write: Say) -> int:
-    """Writes and shows the report; the exit code: 0 only if every call was kept and every turn answered."""
-    found = report.summary(result)
+def finish(folder: Path, result: LoadResult, limits: Limits, *, write: Say, json_file: Path | None = None) -> int:
+    """Writes and shows the report; the exit code: 0 only if all limits were kept.
+
+    Args:
+        json_file: Where the figures go, too; "-": to `write`, in place of the text.
+
+    Raises:
+        ConfigError: the file can't be written; the folder has the figures.
+    """
+    found = summary(result, limits)
     report.write_files(folder, result, found)
-    if plot:
-        report.write_plot(folder, result)
-    write(json.dumps({"folder": str(folder), **found}) if as_json else f"{report.text(found)}\n{folder}/")
+    figures = json.dumps({"folder": str(folder), **found})
+    to_stdout = json_file is not None and str(json_file) == "-"
+    write(figures if to_stdout else f"{report.text(found)}\n{folder}/")
+    if json_file is not None and not to_stdout:
+        try:
+            json_file.write_text(figures + "\n")
+        except OSError as error:
+            raise ConfigError(f"--json {json_file}: {error.strerror}; the figures are in {folder}/") from error
     if result.interrupted:
         return INTERRUPTED
-    return 1 if found["problem"] else 0
+    return 0 if found["ok"] else 1
 
 
 def main() -> None:
-    """The load test without the rest of the command line, for containers."""
-    parser = argparse.ArgumentParser(description="Calls a running stack with many simulated callers.")
-    parser.add_argument("--concurrency", type=int, default=LoadOptions.concurrency)
-    parser.add_argument("--burst-seconds", type=float, default=LoadOptions.burst_seconds)
-    parser.add_argument("--phrase", default=DEFAULT_PHRASE)
-    parser.add_argument("--turns", type=int, default=LoadOptions.turns)
-    parser.add_argument("--ramp", type=float, default=LoadOptions.ramp, help="calls a second")
-    parser.add_argument("--processes", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("runs"))
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--plot", action="store_true")
-    given = vars(parser.parse_args())
-    out, as_json, plot = given.pop("out"), given.pop("json"), given.pop("plot")
-
-    async def work(stop: asyncio.Event) -> int:
-        settings = load_settings()
-        target = Target.of(settings)
-        if plot:
-            report.need_plots()
-        options = LoadOptions(**given)
-        folder = new_folder(out, "loadtest-").absolute()
-        result = await run_load_test(
-            options,
-            target,
-            folder,
-            speech=speech_label(settings),
-            early_answers=settings.reply_on is not ReplyOn.FINAL,
-            stop=stop,
-            say=_to_stderr,
-            engine=str(native_program(settings) or ""),
-        )
-        return finish(folder, result, as_json=as_json, plot=plot, write=_to_stdout)
-
-    try:
-        code = asyncio.run(until_signal(work))
-    except TrunklineError as error:
-        _to_stderr(f"load test: {error}")
-        code = 1
-    sys.exit(code)
-
-
-def _to_stderr(line: str) -> None:
-    sys.stderr.write(line + "\n")
-
-
-def _to_stdout(line: str) -> None:
-    sys.stdout.write(line + "\n")
+    """Becomes `trunkline loadtest`, with the same options."""
+    program = "from trunkline.cli.main import main; main()"
+    os.execv(sys.executable, [sys.executable, "-c", program, "loadtest", *sys.argv[1:]])  # noqa: S606
 
 
 if __name__ == "__main__":

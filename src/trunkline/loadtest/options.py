@@ -1,9 +1,13 @@
-"""What a load test is asked to do, and the stack that it calls."""
+"""What a load test is asked to do, which limits it must keep, and the stack that it calls."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -20,6 +24,15 @@ CHECK_TIMEOUT_S = 5.0
 EMULATED = "emulated"
 SLACK_S = 60.0
 """How much longer than its script a run may take."""
+TURN_SLACK_S = 12.0
+
+
+class Via(StrEnum):
+    """The door by which calls come in."""
+
+    WEBRTC = "webrtc"
+    SIP = "sip"
+    SDK = "sdk"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,23 +40,41 @@ class LoadOptions:
     """What is wanted. Raises ConfigError where it makes no sense.
 
     Args:
+        burst_seconds: Each turn: the phrase, repeated up to this length.
+        wav: Spoken in place of the phrase.
+        turns: How often each caller speaks; with a duration, as often as there is time for.
+        duration: Seconds until no further turn is begun; 0: the turns are counted instead.
+        talk: Share of the time that each caller talks; 0: a breath after each answer.
         ramp: Calls placed a second.
+        reply_on: The policy that the agents are expected to have; empty: any.
+        interrupt: Share of the answers that are interrupted.
+        seed: Decides all that is drawn.
         processes: Processes for the callers; 0: one for 25 callers, up to the number of cores.
     """
 
     concurrency: int = 100
     burst_seconds: float = 8.0
     phrase: str = DEFAULT_PHRASE
+    wav: Path | None = None
     turns: int = 3
+    duration: float = 0.0
+    talk: float = 0.0
     ramp: float = 10.0
+    via: Via = Via.WEBRTC
+    reply_on: str = ""
+    interrupt: float = 0.0
+    seed: int = 0
     processes: int = 0
 
     def __post_init__(self) -> None:
         for name, value, least, most in (
             ("concurrency", self.concurrency, 1, MAX_CALLERS),
             ("burst-seconds", self.burst_seconds, 0.2, 60),
-            ("turns", self.turns, 1, 100),
+            ("turns", self.turns, 1, 1_000),
+            ("duration", self.duration, 0, 86_400),
+            ("talk", self.talk, 0, 0.9),
             ("ramp", self.ramp, 0.1, 1_000),
+            ("interrupt", self.interrupt, 0, 1),
             ("processes", self.processes, 0, 64),
         ):
             if not least <= value <= most:
@@ -62,7 +93,32 @@ class LoadOptions:
     @property
     def limit_s(self) -> float:
         """After so long the run is ended, whatever hangs."""
-        return self.concurrency / self.ramp + self.turns * (self.burst_seconds + LONGEST_ANSWER_S + 12.0) + SLACK_S
+        turn_s = self.burst_seconds / (self.talk or 1.0) + LONGEST_ANSWER_S + TURN_SLACK_S
+        talking_s = self.duration + turn_s if self.duration else self.turns * turn_s
+        return self.concurrency / self.ramp + talking_s + SLACK_S
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, fit for JSON."""
+        return {**dataclasses.asdict(self), "wav": str(self.wav) if self.wav else None, "via": self.via.value}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What must not be exceeded; None: no limit. Times in milliseconds of RoundTrip at the caller's ear.
+
+    Args:
+        max_lost: Calls that failed and turns that were not answered, together.
+        max_wrong: Answers to somebody else's words, or to others than the last ones.
+        max_barge_in_p95_ms: From the caller's first sound to silence.
+    """
+
+    max_avg_ms: float | None = None
+    max_p50_ms: float | None = None
+    max_p95_ms: float | None = None
+    max_p99_ms: float | None = None
+    max_barge_in_p95_ms: float | None = None
+    max_lost: int = 0
+    max_wrong: int = 0
 
 
 @dataclass(frozen=True, slots=True)

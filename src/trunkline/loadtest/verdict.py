@@ -51,6 +51,9 @@ class TurnRow:
         barge_in_ms: Where it interrupts: from its first sound to silence at the caller's ear.
         outcome: What the agent says became of its answer; empty where it has no record.
         interrupts: It was spoken into the answer to the turn before.
+        road_up_ms: From the caller's first sound to the instant at which the agent says that speech began.
+        road_down_ms: From the agent's first packet to the first sound at the ear.
+        record: The agent's side as it is.
     """
 
     call: int
@@ -66,11 +69,14 @@ class TurnRow:
     barge_in_ms: float | None
     outcome: str
     interrupts: bool
+    road_up_ms: float | None = None
+    road_down_ms: float | None = None
+    record: TurnRecord | None = None
 
     @property
     def was_understood(self) -> bool:
         """The words that were said, whatever their case and punctuation."""
-        return _plain(self.said) == _plain(self.understood)
+        return plain(self.said) == plain(self.understood)
 
 
 STAGES = (Mark.SPEECH_END, Mark.STT_FINAL, Mark.AGENT_DECISION, Mark.TTS_FIRST_BYTE, Mark.PLAYBACK_START)
@@ -93,7 +99,8 @@ def _record_of(turn: CallerTurn, records: list[TurnRecord]) -> TurnRecord | None
     if turn.speech_start_us is None:
         return None
     start_us = turn.speech_start_us
-    distances = [(abs(record.marks_us[Mark.SPEECH_START] - start_us), record) for record in records]
+    spoken = [record for record in records if Mark.SPEECH_START in record.marks_us]
+    distances = [(abs(record.marks_us[Mark.SPEECH_START] - start_us), record) for record in spoken]
     near = [pair for pair in distances if pair[0] <= MATCH_SLACK_US]
     return min(near, key=lambda pair: pair[0])[1] if near else None
 
@@ -119,6 +126,9 @@ def _row(call: int, number: int, turn: CallerTurn, record: TurnRecord | None) ->
         barge_in_ms=_ms(turn.speech_start_us, turn.silenced_us) if turn.interrupts else None,
         outcome=record.outcome if record is not None else "",
         interrupts=turn.interrupts,
+        road_up_ms=_ms(turn.speech_start_us, marks.get(Mark.SPEECH_START)),
+        road_down_ms=_ms(marks.get(Mark.PLAYBACK_START), turn.heard_start_us),
+        record=record,
     )
 
 
@@ -147,5 +157,6 @@ def _in_ms(length_us: int | None) -> float | None:
     return None if length_us is None else us_to_ms(length_us)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Words alone, in lower case."""
     return " ".join("".join(c if c.isalnum() or c == "'" else " " for c in text.lower()).split())

@@ -20,7 +20,7 @@ from livekit import rtc
 
 from trunkline.core.errors import CallError, MediaError, Reason, Result, Termination
 from trunkline.core.units import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE_HZ, Pcm, s_to_us, samples_to_s
-from trunkline.loadtest.ear import Ear
+from trunkline.loadtest.ear import CodeEar, Ear, HeardCode
 from trunkline.loadtest.pacing import Pacing
 from trunkline.loadtest.phone import MAX_EVENTS_WAITING, CallEnded, PhoneEvent, PlayEnd, PlayStart
 from trunkline.media.sdk import capture
@@ -39,14 +39,16 @@ class WebRtcLine:
 
     Args:
         pacing: Is told of every tick.
+        coded: Read the numbers in what is heard.
     """
 
-    def __init__(self, pacing: Pacing) -> None:
+    def __init__(self, pacing: Pacing, coded: bool = False) -> None:
         self._pacing = pacing
         self._room = rtc.Room()
         self._connecting: asyncio.Future[None] | None = None
         self._source: rtc.AudioSource | None = None
         self._ear = Ear()
+        self._code_ear = CodeEar() if coded else None
         self._events: asyncio.Queue[PhoneEvent] = asyncio.Queue(MAX_EVENTS_WAITING)
         self._answered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -109,6 +111,10 @@ class WebRtcLine:
             self._answered.cancel()
         return CallEnded("caller", "hung up")
 
+    async def codes(self) -> list[HeardCode]:
+        """See `CallerLine.codes`."""
+        return self._code_ear.found if self._code_ear is not None else []
+
     async def _pace(self, source: rtc.AudioSource) -> None:
         due_at = time.monotonic()
         while True:
@@ -140,8 +146,11 @@ class WebRtcLine:
         try:
             async for heard in stream:
                 samples = np.frombuffer(heard.frame.data, dtype=np.int16)
-                for event in self._ear.listen(samples, s_to_us(time.monotonic())):
+                played_us = s_to_us(time.monotonic() + FRAME_S)  # a frame can be played from now on
+                for event in self._ear.listen(samples, played_us):
                     self._tell(event)
+                if self._code_ear is not None:
+                    self._code_ear.listen(samples, played_us)
         finally:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stream.aclose(), LEAVE_TIMEOUT_S)
