@@ -3,13 +3,25 @@ package pcm
 
 import "math"
 
+// Rate is samples a second.
+type Rate int
+
+// The two rates of a line.
 const (
-	// RateHz is the rate of everything that goes over the line.
-	RateHz = 8000
-	// FrameSamples is one packet: 20 ms.
-	FrameSamples = 160
-	// BlockSamples is the window in which sound is looked for: 10 ms.
-	BlockSamples = 80
+	Narrow Rate = 8000
+	Wide   Rate = 16000
+)
+
+// Frame is the samples of one packet: 20 ms.
+func (r Rate) Frame() int { return int(r) / 50 }
+
+// Block is the window in which sound is looked for: 10 ms.
+func (r Rate) Block() int { return int(r) / 100 }
+
+// Us is how long so many samples last, in microseconds.
+func (r Rate) Us(samples int64) int64 { return samples * 1_000_000 / int64(r) }
+
+const (
 	// SoundDbfs is the level above which a block counts as sound.
 	SoundDbfs = -45.0
 	// SilenceDbfs is told for blocks without any signal.
@@ -51,10 +63,10 @@ func IsSound(block []int16) bool { return power(block) > soundPower }
 //
 // The first is the first sample over SoundDbfs in the first 10 ms block that is sound, the last its mirror image.
 // ok is false where no block is sound.
-func SpeechBounds(samples []int16) (first, last int, ok bool) {
+func SpeechBounds(samples []int16, rate Rate) (first, last int, ok bool) {
 	first, last = -1, -1
-	for start := 0; start < len(samples); start += BlockSamples {
-		end := min(start+BlockSamples, len(samples))
+	for start := 0; start < len(samples); start += rate.Block() {
+		end := min(start+rate.Block(), len(samples))
 		if !IsSound(samples[start:end]) {
 			continue
 		}
@@ -68,42 +80,4 @@ func SpeechBounds(samples []int16) (first, last int, ok bool) {
 		}
 	}
 	return first, last, first >= 0
-}
-
-// halfBand is a low-pass filter at 3.6 kHz for 16 kHz input: a windowed sinc, symmetric, so that nothing is delayed.
-var halfBand = func() []float64 {
-	const taps, cutoff = 65, 3600.0 / 16000.0
-	filter := make([]float64, taps)
-	sum := 0.0
-	for i := range filter {
-		x := float64(i - taps/2)
-		value := 2 * cutoff
-		if x != 0 {
-			value = math.Sin(2*math.Pi*cutoff*x) / (math.Pi * x)
-		}
-		phase := 2 * math.Pi * float64(i) / float64(taps-1)
-		filter[i] = value * (0.42 - 0.5*math.Cos(phase) + 0.08*math.Cos(2*phase))
-		sum += filter[i]
-	}
-	for i := range filter {
-		filter[i] /= sum
-	}
-	return filter
-}()
-
-// Halve brings 16 kHz down to 8 kHz without aliases and without delay.
-func Halve(samples []int16) []int16 {
-	out := make([]int16, len(samples)/2)
-	middle := len(halfBand) / 2
-	for i := range out {
-		sum := 0.0
-		for tap, weight := range halfBand {
-			at := 2*i + tap - middle
-			if at >= 0 && at < len(samples) {
-				sum += weight * float64(samples[at])
-			}
-		}
-		out[i] = int16(math.Round(min(max(sum, -fullScale), fullScale-1)))
-	}
-	return out
 }

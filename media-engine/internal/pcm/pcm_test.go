@@ -23,7 +23,7 @@ func join(parts ...[]int16) []int16 {
 }
 
 func TestLevelOfAToneIsItsRootMeanSquare(t *testing.T) {
-	if level := LevelDbfs(tone(1000, RateHz, -20, 8000)); math.Abs(level+20) > 0.05 {
+	if level := LevelDbfs(tone(1000, 8000, -20, 8000)); math.Abs(level+20) > 0.05 {
 		t.Errorf("level %.2f dBFS, want -20", level)
 	}
 	if LevelDbfs(nil) != SilenceDbfs || LevelDbfs(make([]int16, 80)) != SilenceDbfs {
@@ -32,57 +32,44 @@ func TestLevelOfAToneIsItsRootMeanSquare(t *testing.T) {
 }
 
 func TestSpeechBoundsIgnoreWhatIsQuieterThanSpeech(t *testing.T) {
-	hiss := tone(400, RateHz, -60, 1000)
-	first, last, ok := SpeechBounds(join(hiss, tone(400, RateHz, -20, 800), hiss))
+	hiss := tone(400, 8000, -60, 1000)
+	first, last, ok := SpeechBounds(join(hiss, tone(400, 8000, -20, 800), hiss), Narrow)
 	if !ok || first < 1000 || first > 1003 || last < 1790 || last > 1800 {
 		t.Errorf("bounds %d..%d %v, want 1000..1799", first, last, ok)
 	}
-	if _, _, ok := SpeechBounds(hiss); ok {
+	if _, _, ok := SpeechBounds(hiss, Narrow); ok {
 		t.Error("hiss at -60 dBFS counts as speech")
 	}
-	if _, _, ok := SpeechBounds(nil); ok {
+	if _, _, ok := SpeechBounds(nil, Narrow); ok {
 		t.Error("nothing counts as speech")
 	}
 }
 
-func TestHalveKeepsTheVoiceBandAndItsTime(t *testing.T) {
-	out := Halve(tone(1000, 16000, -20, 16000))
-	if len(out) != 8000 {
-		t.Fatalf("%d samples", len(out))
-	}
-	want := tone(1000, 8000, -20, 8000)
-	for i := 100; i < 7900; i++ {
-		if math.Abs(float64(out[i])-float64(want[i])) > 20 {
-			t.Fatalf("sample %d is %d, want %d", i, out[i], want[i])
-		}
-	}
-	if level := LevelDbfs(Halve(tone(5500, 16000, -20, 16000))[100:7900]); level > -80 {
-		t.Errorf("5.5 kHz comes through at %.1f dBFS", level)
-	}
-	for _, sample := range Halve([]int16{32767, 32767, 32767, -32768}) {
-		_ = sample // extreme values neither overflow nor panic
-	}
+func TestEarTellsStartsAndStops(t *testing.T) {
+	t.Run("8 kHz", func(t *testing.T) { earTells(t, Narrow) })
+	t.Run("16 kHz", func(t *testing.T) { earTells(t, Wide) })
 }
 
-func TestEarTellsStartsAndStops(t *testing.T) {
-	var ear Ear
-	quiet := func(ms int) []int16 { return make([]int16, ms*8) }
-	sound := func(ms int) []int16 { return tone(500, RateHz, -20, ms*8) }
+func earTells(t *testing.T, rate Rate) {
+	ear, perMs := NewEar(rate), int(rate)/1000
+	quiet := func(ms int) []int16 { return make([]int16, ms*perMs) }
+	sound := func(ms int) []int16 { return tone(500, float64(rate), -20, ms*perMs) }
 	stream := join(quiet(100), sound(300), quiet(190), sound(100), quiet(400), sound(60))
 	var found []Heard
-	for start := 0; start+FrameSamples <= len(stream); start += FrameSamples {
-		found = append(found, ear.Listen(stream[start:start+FrameSamples])...)
+	for start := 0; start+rate.Frame() <= len(stream); start += rate.Frame() {
+		found = append(found, ear.Listen(stream[start:start+rate.Frame()])...)
 	}
 	found = append(found, ear.Close()...)
-	want := []Heard{{Start: true, At: 800}, {At: 690 * 8}, {Start: true, At: 1090 * 8}, {At: 1140 * 8}}
+	want := []int64{100, 690, 1090, 1140} // ms
 	if len(found) != len(want) {
 		t.Fatalf("found %+v", found)
 	}
-	for i, w := range want {
-		if found[i].Start != w.Start || max(found[i].At-w.At, w.At-found[i].At) > 80 {
-			t.Errorf("%d: %+v, want %+v", i, found[i], w)
+	for i, ms := range want {
+		at, starts := rate.Us(found[i].At)/1000, i%2 == 0
+		if found[i].Start != starts || max(at-ms, ms-at) > 10 {
+			t.Errorf("%d: %+v, want %d ms", i, found[i], ms)
 		}
-		if w.Start && math.Abs(found[i].LevelDbfs+20) > 1 {
+		if starts && math.Abs(found[i].LevelDbfs+20) > 1 {
 			t.Errorf("level %.1f dBFS, want -20", found[i].LevelDbfs)
 		}
 	}

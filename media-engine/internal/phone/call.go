@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"os"
 	"time"
 
 	"github.com/trunkline/trunkline/media-engine/internal/monotime"
-	"github.com/trunkline/trunkline/media-engine/internal/pcm"
 	"github.com/trunkline/trunkline/media-engine/internal/protocol"
 	"github.com/trunkline/trunkline/media-engine/internal/sipua"
 	"github.com/trunkline/trunkline/media-engine/internal/wav"
@@ -47,6 +45,7 @@ type call struct {
 	ctx      context.Context
 	hangUp   context.CancelCauseFunc
 	line     *line
+	media    *media
 }
 
 func newCall(ctx context.Context, name string, dial protocol.Dial, agent *sipua.Agent, tell func(protocol.Event)) *call {
@@ -84,11 +83,11 @@ func (c *call) run(free func()) {
 	}
 	if event.Ev == "ended" {
 		event.Stats = &stats
-		if c.line.startUs != 0 {
-			event.RecordingUs = c.line.startUs
+		if c.line.clock.startUs != 0 {
+			event.RecordingUs = c.line.clock.startUs
 		}
 	}
-	if c.dial.WAV != "" && c.line.startUs == 0 {
+	if c.dial.WAV != "" && c.line.clock.startUs == 0 {
 		_ = os.Remove(c.dial.WAV) // nothing was heard or said
 	}
 	free()
@@ -105,11 +104,12 @@ func (c *call) prepare() (*sipua.Dialog, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.line, err = newLine(dialog.LocalIP(), c.dial.Law, c.tell, dialog.RemoteIP()); err != nil {
+	if c.line, err = newLine(dialog.LocalIP(), c.dial, c.tell, dialog.RemoteIP()); err != nil {
 		return nil, err
 	}
+	c.media = newMedia(c.line, c.dial.Codecs)
 	if c.dial.WAV != "" {
-		if c.line.recorder, err = wav.Create(c.dial.WAV, pcm.RateHz); err != nil {
+		if c.line.recorder, err = wav.Create(c.dial.WAV, int(c.line.rate)); err != nil {
 			return nil, errors.Join(fmt.Errorf("the recording can't be made: %w", err), c.line.socket.Close())
 		}
 	}
@@ -121,7 +121,7 @@ func (c *call) converse(dialog *sipua.Dialog) protocol.Event {
 	ringing := time.AfterFunc(c.dial.RingTimeout, func() { c.hangUp(errRinging) })
 	answer, err := dialog.Invite(c.ctx, sipua.Offer{
 		From: c.dial.From, Username: c.dial.Username, Password: c.dial.Password,
-		SDP:      describe(c.line.local(), c.dial.Law, rand.Uint64()>>2),
+		SDP:      c.media.Offer(),
 		Progress: c.progress,
 	})
 	ringing.Stop()
@@ -137,38 +137,39 @@ func (c *call) converse(dialog *sipua.Dialog) protocol.Event {
 		return protocol.Event{Ev: "failed", Reason: err.Error()}
 	}
 	answeredUs := monotime.Us()
-	to, err := understand(answer, c.dial.Law)
+	to, err := c.media.answered(answer)
 	if err != nil {
 		c.bye(dialog)
 		return protocol.Event{Ev: "failed", Reason: err.Error()}
 	}
-	dialog.OnOffer(c.reoffered)
 	c.line.connect(to)
 	c.tell(protocol.Event{
-		Ev: "answered", AtUs: answeredUs, Codec: c.dial.Law.String(), PlayoutMs: playoutMs, RecordingUs: c.line.startUs,
+		Ev: "answered", AtUs: answeredUs, Codec: to.codecs[0].String(), PlayoutMs: playoutMs, RecordingUs: c.line.clock.startUs,
 	})
+	dialog.Confirm(c.media)
 	return c.untilEnd(dialog)
 }
 
 // progress tells that it rings, and starts audio where the far end sends early media.
 func (c *call) progress(status int, body []byte) {
-	if len(body) > 0 {
-		if to, err := understand(body, c.dial.Law); err == nil {
-			c.line.connect(to)
-		} else {
-			slog.Warn("early media can't be heard", "call", c.name, "error", err)
-		}
-	}
 	if status == 180 || status == 183 {
 		c.tell(protocol.Event{Ev: "ringing", Status: status})
 	}
-}
-
-func (c *call) reoffered(body []byte) {
-	if to, err := understand(body, c.dial.Law); err == nil {
-		c.line.connect(to)
-	} else {
-		slog.Warn("offer in the call is not followed", "call", c.name, "error", err)
+	if len(body) == 0 {
+		return
+	}
+	to, err := c.media.answered(body)
+	if err != nil {
+		slog.Warn("early media can't be heard", "call", c.name, "error", err)
+		return
+	}
+	first := !c.line.live()
+	c.line.connect(to)
+	if first {
+		c.tell(protocol.Event{
+			Ev: "early_media", Status: status, Codec: to.codecs[0].String(), PlayoutMs: playoutMs,
+			RecordingUs: c.line.clock.startUs,
+		})
 	}
 }
 
@@ -186,7 +187,7 @@ func (c *call) untilEnd(dialog *sipua.Dialog) protocol.Event {
 		case <-over.C:
 			c.hangUp(errCallOver)
 		case <-look.C:
-			if monotime.Until(c.line.heardUs.Load()) < -silentLimit && !c.alive(dialog) {
+			if monotime.Until(c.line.receiver.heardUs.Load()) < -silentLimit && !c.alive(dialog) {
 				c.hangUp(errGone)
 			}
 		}
@@ -233,7 +234,7 @@ func (c *call) obey(ctx context.Context) {
 func (c *call) do(command any) error {
 	switch command := command.(type) {
 	case protocol.Play:
-		clip, err := load(command.ID, command.WAV)
+		clip, err := load(command.ID, command.WAV, c.line.rate)
 		if err != nil {
 			return fmt.Errorf("play %s: %w", command.ID, err)
 		}
@@ -243,9 +244,7 @@ func (c *call) do(command any) error {
 			c.line.tellEnd(clip, monotime.Us(), true)
 		}
 	case protocol.DTMF:
-		select {
-		case <-c.line.started:
-		default:
+		if !c.line.live() {
 			return errors.New("dtmf: the call is not answered yet")
 		}
 		if c.line.far.Load().events == 0 {

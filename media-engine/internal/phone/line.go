@@ -4,14 +4,15 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/pion/rtp"
 
-	"github.com/trunkline/trunkline/media-engine/internal/dtmf"
-	"github.com/trunkline/trunkline/media-engine/internal/g711"
+	"github.com/trunkline/trunkline/media-engine/internal/codec"
+	"github.com/trunkline/trunkline/media-engine/internal/impair"
 	"github.com/trunkline/trunkline/media-engine/internal/monotime"
 	"github.com/trunkline/trunkline/media-engine/internal/pcm"
 	"github.com/trunkline/trunkline/media-engine/internal/playout"
@@ -20,9 +21,9 @@ import (
 )
 
 const (
-	frameUs        = 20_000
-	playoutMs      = 40
-	playoutSamples = playoutMs * pcm.RateHz / 1000
+	frameUs      = 20_000
+	playoutMs    = 40
+	playoutTicks = playoutMs * codec.ClockHz / 1000
 	// catchUpUs is how far behind the clock sending may be and still send all frames; beyond, frames are skipped,
 	// as a burst would only fill the far end's buffers.
 	catchUpUs     = 60_000
@@ -31,54 +32,88 @@ const (
 
 // line is the audio of one call: RTP out on the clock, RTP in through the playout buffer to the ear, both recorded.
 //
-// Frame n is sent at start + n * 20 ms. The ear's frame n is rendered one tick later, so that a packet is late only if
-// it arrived after its own instant of playout; in the recording both stand at the same place.
+// Frame n is sent at start + n * 20 ms of the line's clock. The ear's frame n is rendered one tick later, so that a
+// packet is late only if it arrived after its own instant of playout; in the recording both stand at the same place.
+// Between the line and its socket lies a network of our own making, which is perfect unless told otherwise.
 type line struct {
 	socket   *net.UDPConn
-	law      g711.Law
+	rate     pcm.Rate
 	tell     func(protocol.Event)
 	recorder *wav.Recorder // nil: not recorded
 	trusted  netip.Addr    // where the signalling goes: RTP from there is taken too
 	mouth    mouth
 	far      atomic.Pointer[far]
+	out, in  *wire
 
 	startOnce sync.Once
-	startUs   int64
+	clock     clock
 	started   chan struct{}
 	closing   chan struct{}
 	ticking   sync.WaitGroup
 	reading   sync.WaitGroup
 
-	// of the reader; the buffer is shared with the ticker
-	mu       sync.Mutex
-	buffer   *playout.Buffer
-	invalid  int64
-	maxGapUs int64
-	heardUs  atomic.Int64 // arrival of the last packet; the start of the audio before the first
-	keys     dtmf.Receiver
-
-	// of the ticker
-	ear         pcm.Ear
-	header      rtp.Header
-	firstStamp  uint32
-	keyStamp    uint32
-	sent        int64
-	skipped     int64
-	maxSendLate int64
+	receiver receiver // line_in.go
+	sender   sender   // line_out.go
+	ear      *pcm.Ear // of the ticker
+	mixer    *impair.Mixer
 }
 
-func newLine(local netip.Addr, law g711.Law, tell func(protocol.Event), trusted netip.Addr) (*line, error) {
+// clock is the line's, which may run too fast or too slow. Line time is counted in ticks of the RTP clock.
+type clock struct {
+	startUs int64
+	sound   impair.Sound
+}
+
+func (c clock) speed() float64 { return 1 + c.sound.DriftPpm/1e6 }
+
+// dueUs is when frame n is.
+func (c clock) dueUs(n int64) int64 { return c.startUs + c.sound.FrameUs(n) }
+
+// ticks is the line time of an instant.
+func (c clock) ticks(us int64) int64 {
+	return int64(float64(us-c.startUs) * c.speed() * codec.ClockHz / 1e6)
+}
+
+// us is the instant at which so many microseconds have passed on this clock.
+func (c clock) us(passed int64) int64 { return c.startUs + int64(float64(passed)/c.speed()) }
+
+func newLine(local netip.Addr, dial protocol.Dial, tell func(protocol.Event), trusted netip.Addr) (*line, error) {
 	socket, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, 0)))
 	if err != nil {
 		return nil, err
 	}
 	_ = socket.SetReadBuffer(rtpReadBuffer)
-	return &line{
-		socket: socket, law: law, tell: tell, trusted: trusted, buffer: playout.New(playoutSamples),
-		started: make(chan struct{}), closing: make(chan struct{}),
-		header:     rtp.Header{Version: 2, Marker: true, SequenceNumber: uint16(rand.Uint32()), SSRC: rand.Uint32()},
-		firstStamp: rand.Uint32(),
-	}, nil
+	rate := pcm.Narrow
+	if slices.Contains(dial.Codecs, codec.G722) {
+		rate = pcm.Wide
+	}
+	l := &line{
+		socket: socket, rate: rate, tell: tell, trusted: trusted, clock: clock{sound: dial.Impair.Sound},
+		started: make(chan struct{}), closing: make(chan struct{}), ear: pcm.NewEar(rate),
+		receiver: receiver{buffer: playout.New(playoutTicks), decoder: codec.NewDecoder(rate)},
+		sender: sender{
+			encoder: codec.NewEncoder(rate), firstStamp: rand.Uint32(), marker: true,
+			header: rtp.Header{Version: 2, SequenceNumber: uint16(rand.Uint32()), SSRC: rand.Uint32()},
+		},
+	}
+	if dial.Impair.Sound != (impair.Sound{}) {
+		l.mixer = impair.NewMixer(atRate(dial.Impair, rate), int(rate))
+	}
+	l.out = newWire(dial.Impair.Sent, impair.NewSent[datagram](dial.Impair), func(d datagram, _ int64) {
+		_, _ = l.socket.WriteToUDPAddrPort(d.bytes, d.peer)
+	})
+	l.in = newWire(dial.Impair.Received, impair.NewReceived[datagram](dial.Impair), l.receive)
+	return l, nil
+}
+
+// atRate brings noise that was given, which is of 16 kHz, to the rate of the line.
+func atRate(config impair.Config, rate pcm.Rate) impair.Config {
+	if noise := config.Sound.Noise; noise != nil && rate == pcm.Narrow && len(noise.PCM) > 1 {
+		slower := *noise
+		slower.PCM = pcm.Halve(noise.PCM)
+		config.Sound.Noise = &slower
+	}
+	return config
 }
 
 // local is where RTP is received.
@@ -87,18 +122,30 @@ func (l *line) local() netip.AddrPort {
 	return netip.AddrPortFrom(address.Addr().Unmap(), address.Port())
 }
 
-// connect says where to send to; the first time, audio starts.
+// connect says how the far end wants it from now on; the first time, audio starts.
 func (l *line) connect(to far) {
 	l.far.Store(&to)
+	l.receiver.follow(to)
 	l.startOnce.Do(func() {
-		l.startUs = monotime.Us()
-		l.heardUs.Store(l.startUs)
+		l.clock.startUs = monotime.Us()
+		l.receiver.heardUs.Store(l.clock.startUs)
 		close(l.started)
 		l.ticking.Add(1)
-		l.reading.Add(1)
 		go l.tickAll()
-		go l.readAll()
+		for _, work := range []func(){l.readAll, func() { l.in.run(l.closing) }, func() { l.out.run(l.closing) }} {
+			l.reading.Go(work)
+		}
 	})
+}
+
+// live tells if audio has started.
+func (l *line) live() bool {
+	select {
+	case <-l.started:
+		return true
+	default:
+		return false
+	}
 }
 
 // close stops the audio, finishes the recording and tells how it went.
@@ -111,12 +158,10 @@ func (l *line) close() (protocol.Stats, error) {
 	for _, c := range l.mouth.hush() {
 		l.tellEnd(c, monotime.Us(), true)
 	}
-	stats := l.buffer.Stats
-	result := protocol.Stats{
-		Sent: l.sent, Received: stats.Received, Lost: stats.Lost(), Late: stats.Late, Duplicate: stats.Duplicate,
-		Resyncs: stats.Resyncs, Invalid: l.invalid, MaxGapMs: float64(l.maxGapUs) / 1000,
-		MaxSendMs: float64(l.maxSendLate) / 1000, SkippedMs: l.skipped * frameUs / 1000,
-	}
+	result := l.receiver.stats()
+	result.Sent, result.SkippedMs = l.sender.sent, l.sender.skipped*frameUs/1000
+	result.MaxSendMs = float64(l.sender.maxLateUs) / 1000
+	result.ImpairedSent, result.ImpairedReceived = l.out.told(), l.in.told()
 	if l.recorder == nil {
 		return result, nil
 	}
@@ -129,156 +174,52 @@ func (l *line) tickAll() {
 	defer l.ticking.Done()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var left [pcm.FrameSamples]int16
+	said := make([]int16, l.rate.Frame())
 	for n := int64(0); ; n++ {
-		dueUs := l.startUs + n*frameUs
+		dueUs := l.clock.dueUs(n)
 		timer.Reset(monotime.Until(dueUs))
 		select {
 		case <-timer.C:
 		case <-l.closing:
 			if n > 0 {
-				l.hear(left[:])
+				l.hear(said)
 			}
 			l.tellHeard(l.ear.Close())
 			return
 		}
 		if n > 0 {
-			l.hear(left[:])
+			l.hear(said)
 		}
+		clear(said)
 		if monotime.Us()-dueUs > catchUpUs {
-			l.skipped++
-			clear(left[:])
+			l.sender.skipped++
 			continue
 		}
-		l.speak(n, dueUs, &left)
-	}
-}
-
-// speak sends frame n and leaves what it sent in left.
-func (l *line) speak(n, dueUs int64, left *[pcm.FrameSamples]int16) {
-	u := l.mouth.next()
-	*left = u.frame
-	stamp := l.firstStamp + uint32(n)*pcm.FrameSamples
-	to := *l.far.Load()
-	if len(u.keys) > 0 && to.events != 0 {
-		for _, key := range u.keys {
-			if key.First {
-				l.keyStamp = stamp
-			}
-			l.send(to, to.events, l.keyStamp, key.First, key.Payload())
-		}
-	} else {
-		var payload [pcm.FrameSamples]byte
-		l.law.Encode(payload[:], u.frame[:])
-		l.send(to, l.law.PayloadType(), stamp, n == 0, payload[:])
-	}
-	sentUs := monotime.Us()
-	l.maxSendLate = max(l.maxSendLate, sentUs-dueUs)
-	if u.of == nil {
-		return
-	}
-	if u.starts {
-		offsetUs := int64(u.of.first%pcm.FrameSamples) * 125
-		l.tell(protocol.Event{Ev: "play_start", ID: u.of.id, AtUs: sentUs, OffsetUs: &offsetUs})
-	}
-	if u.ends {
-		u.of.speechEndUs = sentUs
-	}
-	if u.done {
-		l.tellEnd(u.of, sentUs, false)
-	}
-}
-
-func (l *line) tellEnd(c *clip, atUs int64, stopped bool) {
-	event := protocol.Event{Ev: "play_end", ID: c.id, AtUs: atUs, Stopped: &stopped}
-	if c.speechEndUs != 0 {
-		event.SpeechEndUs = &c.speechEndUs
-	}
-	l.tell(event)
-}
-
-func (l *line) send(to far, kind uint8, stamp uint32, marker bool, payload []byte) {
-	l.header.PayloadType, l.header.Timestamp, l.header.Marker = kind, stamp, marker
-	packet, err := (&rtp.Packet{Header: l.header, Payload: payload}).Marshal()
-	if err != nil {
-		return
-	}
-	l.header.SequenceNumber++
-	if to.address.Addr().IsUnspecified() {
-		return // on hold (RFC 3264 8.4)
-	}
-	if _, err := l.socket.WriteToUDPAddrPort(packet, to.address); err == nil {
-		l.sent++
+		l.speak(n, dueUs, said)
 	}
 }
 
 // hear renders the frame that has just been played out, and records it beside what was sent at its start.
-func (l *line) hear(left []int16) {
-	var right [pcm.FrameSamples]int16
-	l.mu.Lock()
-	l.buffer.Pull(right[:])
-	l.mu.Unlock()
-	l.tellHeard(l.ear.Listen(right[:]))
+func (l *line) hear(said []int16) {
+	heard := make([]int16, l.rate.Frame())
+	l.receiver.play(heard)
+	found := l.ear.Listen(heard)
+	l.receiver.sounding.Store(l.ear.Sounding())
+	l.tellHeard(found)
+	if l.mixer != nil {
+		l.mixer.Hear(heard)
+	}
 	if l.recorder != nil {
-		l.recorder.Write(left, right[:])
+		l.recorder.Write(said, heard)
 	}
 }
 
 func (l *line) tellHeard(found []pcm.Heard) {
 	for _, heard := range found {
-		event := protocol.Event{Ev: "heard_stop", AtUs: l.startUs + heard.At*125}
+		event := protocol.Event{Ev: "heard_stop", AtUs: l.clock.us(l.rate.Us(heard.At))}
 		if heard.Start {
 			event.Ev, event.LevelDbfs = "heard_start", &heard.LevelDbfs
 		}
 		l.tell(event)
-	}
-}
-
-func (l *line) readAll() {
-	defer l.reading.Done()
-	datagram := make([]byte, 2048)
-	for {
-		size, from, err := l.socket.ReadFromUDPAddrPort(datagram)
-		if err != nil {
-			select {
-			case <-l.closing:
-				return
-			default:
-				time.Sleep(time.Millisecond) // an ICMP error of an earlier packet
-				continue
-			}
-		}
-		l.receive(datagram[:size], from.Addr().Unmap(), monotime.Us())
-	}
-}
-
-// receive takes one datagram, whatever is in it.
-func (l *line) receive(datagram []byte, from netip.Addr, arrivedUs int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	to := l.far.Load()
-	var packet rtp.Packet
-	if (from != to.address.Addr() && from != l.trusted) || packet.Unmarshal(datagram) != nil || packet.Version != 2 {
-		l.invalid++
-		return
-	}
-	switch kind := packet.PayloadType; {
-	case kind == l.law.PayloadType():
-		samples := make([]int16, len(packet.Payload))
-		l.law.Decode(samples, packet.Payload)
-		l.buffer.Push(playout.Packet{
-			SSRC: packet.SSRC, Sequence: packet.SequenceNumber, Timestamp: packet.Timestamp, Samples: samples,
-		}, (arrivedUs-l.startUs)/125)
-	case kind == eventPayloadType, kind == to.events && to.events != 0:
-		l.buffer.Note(packet.SSRC, packet.SequenceNumber)
-		if key, ok := l.keys.Receive(packet.Payload, packet.Timestamp); ok {
-			l.tell(protocol.Event{Ev: "dtmf", Digit: string(key), AtUs: arrivedUs})
-		}
-	default:
-		l.invalid++
-		return
-	}
-	if last := l.heardUs.Swap(arrivedUs); l.buffer.Stats.Received > 1 {
-		l.maxGapUs = max(l.maxGapUs, arrivedUs-last)
 	}
 }

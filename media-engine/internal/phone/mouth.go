@@ -20,27 +20,31 @@ type clip struct {
 	first, last int
 	spoken      bool
 	at          int
+	// begun and speechEndUs tell what of its speech was sent.
+	begun       bool
 	speechEndUs int64
 }
 
-// load reads a file of 8 or 16 kHz and finds the speech in it.
-func load(id, path string) (*clip, error) {
+// load reads a file of 8 or 16 kHz for a line, and finds the speech in it.
+func load(id, path string, rate pcm.Rate) (*clip, error) {
 	audio, err := wav.Read(path)
 	if err != nil {
 		return nil, err
 	}
 	c := &clip{id: id, samples: audio.Samples}
-	switch audio.RateHz {
-	case pcm.RateHz:
-	case 2 * pcm.RateHz:
+	switch from := pcm.Rate(audio.RateHz); {
+	case from == rate:
+	case from == pcm.Wide:
 		c.samples = pcm.Halve(audio.Samples)
+	case from == pcm.Narrow:
+		c.samples = pcm.Double(audio.Samples)
 	default:
 		return nil, fmt.Errorf("%s: %d Hz; 8000 or 16000 are played", path, audio.RateHz)
 	}
 	if len(c.samples) == 0 {
 		return nil, fmt.Errorf("%s: no samples in it", path)
 	}
-	c.first, c.last, c.spoken = pcm.SpeechBounds(c.samples)
+	c.first, c.last, c.spoken = pcm.SpeechBounds(c.samples, rate)
 	return c, nil
 }
 
@@ -51,15 +55,14 @@ type mouth struct {
 	keys  dtmf.Sender
 }
 
-// utterance is what one tick sends: either keys, or a frame of audio.
+// utterance is what one tick sends: either keys, or a frame of sound.
 type utterance struct {
-	keys  []dtmf.Send
-	frame [pcm.FrameSamples]int16
-	// of is the clip that the frame is from, if any; starts and ends tell that the first and the last sound are in it,
-	// done that it was its last frame.
-	of           *clip
-	starts, ends bool
-	done         bool
+	keys []dtmf.Send
+	// of is the clip that the frame is from, if any; speech tells that it lies between the first and the last sound,
+	// starts that the first is in it, done that it was its last frame.
+	of             *clip
+	speech, starts bool
+	done           bool
 }
 
 func (m *mouth) play(c *clip) error {
@@ -87,23 +90,23 @@ func (m *mouth) hush() []*clip {
 	return dropped
 }
 
-func (m *mouth) next() utterance {
+// next fills a frame, which comes empty.
+func (m *mouth) next(frame []int16) utterance {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var u utterance
 	if m.keys.Busy() {
-		u.keys = m.keys.Next()
-		return u
+		return utterance{keys: m.keys.Next()}
 	}
 	if len(m.clips) == 0 {
-		return u
+		return utterance{}
 	}
 	c := m.clips[0]
-	end := c.at + copy(u.frame[:], c.samples[c.at:])
-	u.of = c
-	u.starts = c.spoken && c.at <= c.first && c.first < end
-	u.ends = c.spoken && c.at <= c.last && c.last < end
-	u.done = end == len(c.samples)
+	end := c.at + copy(frame, c.samples[c.at:])
+	u := utterance{
+		of: c, done: end == len(c.samples),
+		speech: c.spoken && c.first < end && c.at <= c.last,
+		starts: c.spoken && c.at <= c.first && c.first < end,
+	}
 	c.at = end
 	if u.done {
 		m.clips = m.clips[1:]

@@ -1,23 +1,24 @@
 // Package playout turns received packets into what an ear hears: a playout buffer of a fixed depth.
 //
-// The line's time counts samples at 8 kHz from the moment its audio started. The first packet is heard `depth` after
+// The line's time counts ticks of the RTP clock of 8 kHz from the moment its audio started; each tick has one code. The first packet is heard `depth` after
 // it arrived, every later one where its RTP timestamp says, whatever its network delay. What arrives after its own
 // instant of playout is dropped and counted, what is missing is silence.
 package playout
 
-const (
-	// RateHz is the RTP clock rate, and the rate of the samples.
-	RateHz = 8000
+import "github.com/trunkline/trunkline/media-engine/internal/codec"
 
-	ringSamples = 1 << 14 // 2 s
-	// farSamples is the longest way ahead of its playout that a packet is believed.
-	farSamples = ringSamples - 2*RateHz/10
+const (
+	rateHz = codec.ClockHz
+
+	ringTicks = 1 << 14 // 2 s
+	// farTicks is the longest way ahead of its playout that a packet is believed.
+	farTicks = ringTicks - 2*rateHz/10
 	// misfitsMax packets in a row that do not fit the timeline (late, far ahead, another source) start a new one.
 	misfitsMax = 4
-	// pauseSamples without a packet: the next one may start a new timeline.
-	pauseSamples = RateHz / 5
-	// slackSamples is how much deeper than asked the buffer may stay; checked over windowPackets.
-	slackSamples  = RateHz / 50
+	// pauseTicks without a packet: the next one may start a new timeline.
+	pauseTicks = rateHz / 5
+	// slackTicks is how much deeper than asked the buffer may stay; checked over windowPackets.
+	slackTicks    = rateHz / 50
 	windowPackets = 50
 	seenPackets   = 64
 )
@@ -27,7 +28,7 @@ type Packet struct {
 	SSRC      uint32
 	Sequence  uint16
 	Timestamp uint32
-	Samples   []int16
+	Codes     []codec.Code
 }
 
 // Stats counts what happened to the packets.
@@ -58,8 +59,8 @@ type Buffer struct {
 	Stats Stats
 
 	depth   int64
-	ring    [ringSamples]int16
-	next    int64 // line time of the next sample to be played
+	ring    [ringTicks]codec.Code
+	next    int64 // line time of the next code to be played
 	started bool
 	ssrc    uint32
 	// lineAt = rtpAt + offset; rtpAt is the extended timestamp.
@@ -72,9 +73,9 @@ type Buffer struct {
 	seen        uint64 // bit n: sequence number highest-n was received
 }
 
-// New makes a buffer of so many samples.
-func New(depthSamples int) *Buffer {
-	return &Buffer{depth: int64(depthSamples)}
+// New makes a buffer of so many ticks.
+func New(depthTicks int) *Buffer {
+	return &Buffer{depth: int64(depthTicks)}
 }
 
 // Push takes a packet that arrived at a line time.
@@ -91,8 +92,8 @@ func (b *Buffer) Push(p Packet, arrivedAt int64) {
 	}
 	rtpAt := b.rtpAt + int64(int32(p.Timestamp-uint32(b.rtpAt)))
 	lead := rtpAt + b.offset - arrivedAt
-	fits := p.SSRC == b.ssrc && lead >= 0 && lead <= farSamples && rtpAt+b.offset >= b.next
-	paused := arrivedAt-b.arrivedAt >= pauseSamples
+	fits := p.SSRC == b.ssrc && lead >= 0 && lead <= farTicks && rtpAt+b.offset >= b.next
+	paused := arrivedAt-b.arrivedAt >= pauseTicks
 	b.arrivedAt = arrivedAt
 	switch {
 	case paused && (!fits || lead > 2*b.depth), !fits && b.misfits+1 >= misfitsMax:
@@ -113,7 +114,7 @@ func (b *Buffer) Push(p Packet, arrivedAt int64) {
 	}
 	b.misfits = 0
 	b.rtpAt = rtpAt
-	b.put(rtpAt+b.offset, p.Samples)
+	b.put(rtpAt+b.offset, p.Codes)
 }
 
 // Note counts a packet of the same stream that holds no audio, such as a telephone-event.
@@ -124,10 +125,10 @@ func (b *Buffer) Note(ssrc uint32, sequence uint16) {
 	}
 }
 
-// Pull plays the next samples.
-func (b *Buffer) Pull(dst []int16) {
+// Pull plays the next codes; zero where there are none.
+func (b *Buffer) Pull(dst []codec.Code) {
 	for i := range dst {
-		at := b.next % ringSamples
+		at := b.next % ringTicks
 		dst[i] = b.ring[at]
 		b.ring[at] = 0
 		b.next++
@@ -160,14 +161,14 @@ func (b *Buffer) tooDeep(lead int64) bool {
 		return false
 	}
 	b.leadPackets = 0
-	return b.lead > b.depth+slackSamples
+	return b.lead > b.depth+slackTicks
 }
 
-func (b *Buffer) put(at int64, samples []int16) {
-	for i, sample := range samples {
+func (b *Buffer) put(at int64, codes []codec.Code) {
+	for i, code := range codes {
 		where := at + int64(i)
-		if where >= b.next && where < b.next+ringSamples {
-			b.ring[where%ringSamples] = sample
+		if where >= b.next && where < b.next+ringTicks {
+			b.ring[where%ringTicks] = code
 		}
 	}
 }

@@ -3,22 +3,24 @@ package playout
 import (
 	"math/rand/v2"
 	"testing"
+
+	"github.com/trunkline/trunkline/media-engine/internal/codec"
 )
 
 const depth = 320 // 40 ms
 
-// packet n of a steady 20 ms stream, whose samples are all n+1.
+// packet n of a steady 20 ms stream, whose codes are all n+1.
 func packet(n int) Packet {
-	samples := make([]int16, 160)
-	for i := range samples {
-		samples[i] = int16(n + 1)
+	codes := make([]codec.Code, 160)
+	for i := range codes {
+		codes[i] = codec.Code(n + 1)
 	}
-	return Packet{SSRC: 7, Sequence: uint16(65530 + n), Timestamp: uint32(4294967000 + 160*n), Samples: samples}
+	return Packet{SSRC: 7, Sequence: uint16(65530 + n), Timestamp: uint32(4294967000 + 160*n), Codes: codes}
 }
 
 // hear pulls so many samples.
-func hear(b *Buffer, samples int) []int16 {
-	out := make([]int16, samples)
+func hear(b *Buffer, samples int) []codec.Code {
+	out := make([]codec.Code, samples)
 	b.Pull(out)
 	return out
 }
@@ -40,7 +42,7 @@ func TestJitterAndReorderingWithinTheDepthAreNotHeard(t *testing.T) {
 		b.Push(packet(arrival.n), int64(arrival.at))
 	}
 	for i, sample := range hear(b, 320+6*160)[320:] {
-		if sample != int16(i/160+1) {
+		if sample != codec.Code(i/160+1) {
 			t.Fatalf("sample %d is %d", i, sample)
 		}
 	}
@@ -155,7 +157,7 @@ func TestNothingAPeerSendsCanHarm(t *testing.T) {
 	b := New(depth)
 	now := int64(0)
 	for range 20000 {
-		b.Push(Packet{SSRC: random.Uint32N(3), Sequence: uint16(random.Uint32()), Timestamp: random.Uint32(), Samples: make([]int16, random.IntN(1400))}, now)
+		b.Push(Packet{SSRC: random.Uint32N(3), Sequence: uint16(random.Uint32()), Timestamp: random.Uint32(), Codes: make([]codec.Code, random.IntN(1400))}, now)
 		if random.IntN(3) == 0 {
 			hear(b, 160)
 			now += 160
@@ -173,7 +175,7 @@ func FuzzBuffer(f *testing.F) {
 		b := New(depth)
 		now := int64(0)
 		for ; len(script) >= 7; script = script[7:] {
-			p := Packet{SSRC: uint32(script[0] & 1), Sequence: uint16(script[1]) << 8, Samples: make([]int16, script[6])}
+			p := Packet{SSRC: uint32(script[0] & 1), Sequence: uint16(script[1]) << 8, Codes: make([]codec.Code, script[6])}
 			p.Timestamp = uint32(script[2])<<24 | uint32(script[3])<<16 | uint32(script[4])<<8
 			now += int64(script[5])
 			b.Push(p, now)

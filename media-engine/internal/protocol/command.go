@@ -6,15 +6,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/trunkline/trunkline/media-engine/internal/codec"
 	"github.com/trunkline/trunkline/media-engine/internal/dtmf"
-	"github.com/trunkline/trunkline/media-engine/internal/g711"
+	"github.com/trunkline/trunkline/media-engine/internal/impair"
 )
 
 const (
-	// MaxLineBytes is the longest command.
-	MaxLineBytes = 64 << 10
+	// MaxLineBytes is the longest command: some seconds of noise to be heard behind a caller fit into it.
+	MaxLineBytes = 1 << 20
 
 	maxNameBytes   = 128
 	maxDigits      = 64
@@ -25,13 +28,16 @@ const (
 
 // Dial starts a call.
 type Dial struct {
-	URI         string
-	Username    string
-	Password    string
-	From        string
-	Law         g711.Law
+	URI      string
+	Username string
+	Password string
+	From     string
+	// Codecs are offered, the best first. With G.722 among them the line is one of 16 kHz.
+	Codecs      []codec.Kind
 	WAV         string
 	RingTimeout time.Duration
+	// Impair is what is wrong with the caller and its network. Noise that is given is of 16 kHz, whatever the line.
+	Impair impair.Config
 }
 
 // Play queues a file.
@@ -70,6 +76,8 @@ type line struct {
 	ID          string   `json:"id"`
 	Digits      string   `json:"digits"`
 	RingTimeout *float64 `json:"ring_timeout_s"`
+
+	Impair json.RawMessage `json:"impair"`
 }
 
 // Parse reads one command. Fields it does not know are ignored.
@@ -126,13 +134,14 @@ func (in line) dial() (any, error) {
 	if in.URI == "" {
 		return nil, errors.New("dial needs a \"uri\"")
 	}
-	switch in.Codec {
-	case "", "pcmu":
-		dial.Law = g711.ULaw
-	case "pcma":
-		dial.Law = g711.ALaw
-	default:
-		return nil, fmt.Errorf("unknown codec %.40q (pcmu, pcma)", in.Codec)
+	var err error
+	if dial.Codecs, err = codecs(in.Codec); err != nil {
+		return nil, err
+	}
+	if len(in.Impair) > 0 {
+		if dial.Impair, err = impair.Parse(in.Impair); err != nil {
+			return nil, err
+		}
 	}
 	if in.RingTimeout != nil {
 		if *in.RingTimeout <= 0 || *in.RingTimeout > maxRingTimeout.Seconds() {
@@ -141,4 +150,23 @@ func (in line) dial() (any, error) {
 		dial.RingTimeout = time.Duration(*in.RingTimeout * float64(time.Second))
 	}
 	return dial, nil
+}
+
+// codecs reads names with commas between them; none: PCMU.
+func codecs(names string) ([]codec.Kind, error) {
+	if names == "" {
+		return []codec.Kind{codec.PCMU}, nil
+	}
+	var found []codec.Kind
+	for name := range strings.SplitSeq(names, ",") {
+		kind, ok := codec.Named(name)
+		if !ok {
+			return nil, fmt.Errorf("unknown codec %.40q (g722, pcmu, pcma, or several with commas)", name)
+		}
+		if slices.Contains(found, kind) {
+			return nil, fmt.Errorf("codec %s is named twice", kind)
+		}
+		found = append(found, kind)
+	}
+	return found, nil
 }

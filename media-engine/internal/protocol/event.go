@@ -19,7 +19,26 @@ const (
 // audio never waits for a reader.
 const queueEvents = 8192
 
-// Stats are a call's packets. Gaps are between one received packet and the next.
+// Gaps are the times between the arrivals of two packets, of which the later one carries what was spoken right after the
+// earlier one, or after packets that were lost between them. Where a sender pauses, there is no gap.
+type Gaps struct {
+	Count int64 `json:"count"`
+	// Long is how many were of 60 ms or more, so that a buffer of 40 ms ran dry.
+	Long  int64   `json:"long"`
+	P50Ms float64 `json:"p50_ms"`
+	P99Ms float64 `json:"p99_ms"`
+	MaxMs float64 `json:"max_ms"`
+}
+
+// Network is what was done on purpose to packets of one direction.
+type Network struct {
+	Packets    uint64 `json:"packets"`
+	Lost       uint64 `json:"lost"`
+	Reordered  uint64 `json:"reordered"`
+	Duplicated uint64 `json:"duplicated"`
+}
+
+// Stats are a call's packets.
 type Stats struct {
 	Sent       int64   `json:"sent"`
 	Received   int64   `json:"received"`
@@ -28,10 +47,14 @@ type Stats struct {
 	Duplicate  int64   `json:"duplicate"`
 	Resyncs    int64   `json:"resyncs"`
 	Invalid    int64   `json:"invalid"`
-	MaxGapMs   float64 `json:"max_gap_ms"`
+	Gaps       Gaps    `json:"gaps"`
+	SpeechGaps Gaps    `json:"speech_gaps"` // those of Gaps while the agent was heard
 	MaxSendMs  float64 `json:"max_send_late_ms"`
 	SkippedMs  int64   `json:"skipped_ms"`
 	Recordings int64   `json:"recording_dropped_ms"`
+
+	ImpairedSent     *Network `json:"impaired_sent,omitempty"`
+	ImpairedReceived *Network `json:"impaired_received,omitempty"`
 }
 
 // Event is one line of output. AtUs and the other instants are microseconds of CLOCK_MONOTONIC.
@@ -43,6 +66,7 @@ type Event struct {
 	Status      int      `json:"status,omitempty"`
 	Reason      string   `json:"reason,omitempty"`
 	Codec       string   `json:"codec,omitempty"`
+	Direction   string   `json:"direction,omitempty"`
 	PlayoutMs   int      `json:"playout_ms,omitempty"`
 	RecordingUs int64    `json:"recording_us,omitempty"`
 	OffsetUs    *int64   `json:"offset_us,omitempty"`

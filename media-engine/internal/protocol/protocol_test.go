@@ -9,19 +9,24 @@ import (
 	"testing"
 	"time"
 
-	"github.com/trunkline/trunkline/media-engine/internal/g711"
+	"github.com/trunkline/trunkline/media-engine/internal/codec"
+	"github.com/trunkline/trunkline/media-engine/internal/impair"
 )
 
 func TestCommands(t *testing.T) {
 	for text, want := range map[string]Command{
 		`{"cmd":"dial","call":"c1","uri":"sip:a@b","username":"u","password":"p","from":"+1","codec":"pcma","wav":"x.wav","ring_timeout_s":1.5}`: {"c1",
-			Dial{"sip:a@b", "u", "p", "+1", g711.ALaw, "x.wav", 1500 * time.Millisecond}},
-		`{"cmd":"dial","call":"c1","uri":"sip:a@b","unknown":1}`: {"c1", Dial{URI: "sip:a@b", RingTimeout: DefaultRingTimeout}},
-		`{"cmd":"play","call":"c1","id":"s1","wav":"f.wav"}`:     {"c1", Play{"s1", "f.wav"}},
-		`{"cmd":"stop","call":"c1"}`:                             {"c1", Stop{}},
-		`{"cmd":"dtmf","call":"c1","digits":"12#"}`:              {"c1", DTMF{"12#"}},
-		` {"cmd":"hangup","call":"c1"} `:                         {"c1", Hangup{}},
-		`{"cmd":"quit"}`:                                         {"", Quit{}},
+			Dial{"sip:a@b", "u", "p", "+1", []codec.Kind{codec.PCMA}, "x.wav", 1500 * time.Millisecond, impair.Config{}}},
+		`{"cmd":"dial","call":"c1","uri":"sip:a@b","unknown":1}`: {"c1",
+			Dial{URI: "sip:a@b", RingTimeout: DefaultRingTimeout, Codecs: []codec.Kind{codec.PCMU}}},
+		`{"cmd":"dial","call":"c1","uri":"sip:a@b","codec":"g722,PCMU","impair":{"seed":7,"sent":{"loss":0.1}}}`: {"c1",
+			Dial{URI: "sip:a@b", RingTimeout: DefaultRingTimeout, Codecs: []codec.Kind{codec.G722, codec.PCMU},
+				Impair: impair.Config{Seed: 7, Sent: impair.Network{Loss: 0.1}}}},
+		`{"cmd":"play","call":"c1","id":"s1","wav":"f.wav"}`: {"c1", Play{"s1", "f.wav"}},
+		`{"cmd":"stop","call":"c1"}`:                         {"c1", Stop{}},
+		`{"cmd":"dtmf","call":"c1","digits":"12#"}`:          {"c1", DTMF{"12#"}},
+		` {"cmd":"hangup","call":"c1"} `:                     {"c1", Hangup{}},
+		`{"cmd":"quit"}`:                                     {"", Quit{}},
 	} {
 		if got, err := Parse([]byte(text)); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %+v, %v", text, got, err)
@@ -37,14 +42,18 @@ func TestMalformedCommandsAreNamedWithoutTheirSecrets(t *testing.T) {
 		`{"cmd":"stop"}`: `"call"`,
 		`{"cmd":1}`:      `field "cmd"`,
 		`{"call":"c"}`:   "unknown command",
-		`{"cmd":"sing","call":"c","password":"hunter2"}`:                     "unknown command",
-		`{"cmd":"dial","call":"c","password":"hunter2"}`:                     `"uri"`,
-		`{"cmd":"dial","call":"c","uri":"sip:a@b","codec":"opus"}`:           "codec",
-		`{"cmd":"dial","call":"c","uri":"sip:a@b","ring_timeout_s":0}`:       "ring_timeout_s",
-		`{"cmd":"dial","call":"c","uri":"sip:a@b","password":{"hunter2":1}}`: `field "password"`,
-		`{"cmd":"play","call":"c"}`:                                          `"wav"`,
-		`{"cmd":"dtmf","call":"c","digits":"1x"}`:                            `"digits"`,
-		`{"cmd":"quit"} {"cmd":"quit"}`:                                      "more than one",
+		`{"cmd":"sing","call":"c","password":"hunter2"}`:                         "unknown command",
+		`{"cmd":"dial","call":"c","password":"hunter2"}`:                         `"uri"`,
+		`{"cmd":"dial","call":"c","uri":"sip:a@b","codec":"opus"}`:               "codec",
+		`{"cmd":"dial","call":"c","uri":"sip:a@b","codec":"pcmu,pcmu"}`:          "twice",
+		`{"cmd":"dial","call":"c","uri":"sip:a@b","codec":"pcmu,"}`:              "unknown codec",
+		`{"cmd":"dial","call":"c","uri":"sip:a@b","impair":{"sent":{"loss":2}}}`: "sent.loss",
+		`{"cmd":"dial","call":"c","uri":"sip:a@b","impair":"much"}`:              "impairments",
+		`{"cmd":"dial","call":"c","uri":"sip:a@b","ring_timeout_s":0}`:           "ring_timeout_s",
+		`{"cmd":"dial","call":"c","uri":"sip:a@b","password":{"hunter2":1}}`:     `field "password"`,
+		`{"cmd":"play","call":"c"}`:                                              `"wav"`,
+		`{"cmd":"dtmf","call":"c","digits":"1x"}`:                                `"digits"`,
+		`{"cmd":"quit"} {"cmd":"quit"}`:                                          "more than one",
 	} {
 		_, err := Parse([]byte(text))
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
@@ -96,6 +105,7 @@ func TestASlowReaderLosesEventsButHoldsNobodyUp(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"cmd":"dial","call":"c1","uri":"sip:a@b?x-h=1","codec":"pcmu","ring_timeout_s":1e300}`))
 	f.Add([]byte(`{"cmd":"dtmf","call":"c1","digits":"12#"}`))
+	f.Add([]byte(`{"cmd":"dial","call":"c1","uri":"sip:a@b","codec":"g722,pcma","impair":{"received":{"loss":0.1,"burst":4}}}`))
 	f.Add([]byte("{\"cmd\":\"play\",\"call\":\"\xff\",\"wav\":\"\\u0000\"}"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		command, err := Parse(text)

@@ -12,6 +12,21 @@ import (
 	"github.com/google/uuid"
 )
 
+// Media is the audio side of a call, told of session descriptions that the far end sends while it lasts.
+type Media interface {
+	// Answer takes an offer and returns the answer to it. An error refuses the offer; the call goes on as it was.
+	Answer(offer []byte) ([]byte, error)
+	// Offer is told to a far end that asks for one, and Answered what it says to that.
+	Offer() []byte
+	Answered(answer []byte)
+}
+
+// acknowledgement is an ACK of the far end's.
+type acknowledgement struct {
+	cseq uint32
+	body []byte
+}
+
 // Dialog is the signalling of one call that we placed.
 type Dialog struct {
 	agent    *Agent
@@ -22,7 +37,7 @@ type Dialog struct {
 	localTag string
 	from     sip.FromHeader
 
-	// confirmed is closed when the call is answered, ended when the far end hung up.
+	// confirmed is closed when the call is answered and our side is ready for it, ended when the far end hung up.
 	confirmed chan struct{}
 	ended     chan struct{}
 
@@ -32,11 +47,10 @@ type Dialog struct {
 	to           sip.ToHeader
 	remoteTarget sip.Uri
 	routes       []string
-	sdp          []byte
 	byeReason    string
 	hasEnded     bool
-	onOffer      func(body []byte)
-	acks         chan uint32
+	media        Media
+	acks         chan acknowledgement
 }
 
 func newDialog(agent *Agent, e *endpoint, remote netip.AddrPort, target Target) *Dialog {
@@ -45,7 +59,7 @@ func newDialog(agent *Agent, e *endpoint, remote netip.AddrPort, target Target) 
 		callID: uuid.NewString(), localTag: sip.GenerateTagN(16),
 		confirmed: make(chan struct{}), ended: make(chan struct{}),
 		to:   sip.ToHeader{Address: *target.URI.Clone()},
-		acks: make(chan uint32, 4), remoteCSeq: -1,
+		acks: make(chan acknowledgement, 4), remoteCSeq: -1,
 	}
 }
 
@@ -65,11 +79,10 @@ func (d *Dialog) EndReason() string {
 	return d.byeReason
 }
 
-// OnOffer sets who is told of a session description in a re-INVITE or UPDATE.
-func (d *Dialog) OnOffer(told func(body []byte)) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.onOffer = told
+// Confirm lets the far end's requests in, after Invite: until then they wait. Once.
+func (d *Dialog) Confirm(media Media) {
+	d.media = media
+	close(d.confirmed)
 }
 
 // Close forgets the dialog; nothing is sent.

@@ -60,7 +60,6 @@ func (d *Dialog) Invite(ctx context.Context, offer Offer) ([]byte, error) {
 func (d *Dialog) firstInvite(offer Offer) *sip.Request {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.sdp = offer.SDP
 	d.cseq = 1
 	d.from = sip.FromHeader{Address: sip.Uri{Scheme: "sip", User: escapeUser(offer.From), Host: d.endpoint.host()}}
 	d.from.Params.Add("tag", d.localTag)
@@ -178,7 +177,6 @@ func (d *Dialog) transact(ctx context.Context, invite *sip.Request, progress fun
 				if ctx.Err() != nil { // the answer crossed our CANCEL
 					return nil, errors.Join(ErrCancelled, d.hangUpCrossed())
 				}
-				close(d.confirmed)
 				return res, nil
 			}
 		case <-hungUp:

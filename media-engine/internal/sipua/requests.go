@@ -1,6 +1,7 @@
 package sipua
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -17,7 +18,7 @@ func (a *Agent) handleRequests(server *sipgo.Server, e *endpoint) {
 	server.OnAck(func(req *sip.Request, _ sip.ServerTransaction) {
 		if d := a.find(req); d != nil {
 			select {
-			case d.acks <- req.CSeq().SeqNo:
+			case d.acks <- acknowledgement{req.CSeq().SeqNo, req.Body()}:
 			default:
 			}
 		}
@@ -32,7 +33,8 @@ func (a *Agent) handleRequests(server *sipgo.Server, e *endpoint) {
 	})
 	server.OnUpdate(func(req *sip.Request, tx sip.ServerTransaction) {
 		if d := a.inCall(req, tx); d != nil {
-			_ = tx.Respond(d.accept(req, e, len(req.Body()) > 0))
+			res, _ := d.accept(req, e)
+			_ = tx.Respond(res)
 		}
 	})
 	server.OnInfo(func(req *sip.Request, tx sip.ServerTransaction) {
@@ -65,7 +67,7 @@ func (a *Agent) onBye(req *sip.Request, tx sip.ServerTransaction) {
 	close(d.ended)
 }
 
-// onInvite answers a re-INVITE with our session description as it was, and repeats the answer until it is acknowledged.
+// onInvite answers a re-INVITE, and repeats the answer until it is acknowledged.
 func (a *Agent) onInvite(req *sip.Request, tx sip.ServerTransaction, e *endpoint) {
 	if outsideDialogs(req) {
 		respond(tx, req, sip.StatusTemporarilyUnavailable, "This phone only calls", nil)
@@ -75,17 +77,21 @@ func (a *Agent) onInvite(req *sip.Request, tx sip.ServerTransaction, e *endpoint
 	if d == nil {
 		return
 	}
-	res := d.accept(req, e, true)
-	if tx.Respond(res) != nil {
+	res, offered := d.accept(req, e)
+	if tx.Respond(res) != nil || !res.IsSuccess() {
 		return
 	}
 	repeat, limit := sip.T1, time.After(64*sip.T1)
 	for {
 		select {
-		case cseq := <-d.acks:
-			if cseq == req.CSeq().SeqNo {
-				return
+		case ack := <-d.acks:
+			if ack.cseq != req.CSeq().SeqNo {
+				continue
 			}
+			if offered && len(ack.body) > 0 {
+				d.media.Answered(ack.body)
+			}
+			return
 		case <-time.After(repeat):
 			repeat = min(2*repeat, sip.T2)
 			if tx.Respond(res) != nil {
@@ -124,17 +130,27 @@ func (a *Agent) inCall(req *sip.Request, tx sip.ServerTransaction) *Dialog {
 	return d
 }
 
-// accept builds the 200 to a re-INVITE or UPDATE, and follows the far end to where its offer says it is now.
-func (d *Dialog) accept(req *sip.Request, e *endpoint, describe bool) *sip.Response {
+// accept builds the answer to a re-INVITE or UPDATE, and follows the far end to where its offer says it is now; it tells
+// if the answer makes an offer, which it does to a re-INVITE without one.
+func (d *Dialog) accept(req *sip.Request, e *endpoint) (res *sip.Response, offers bool) {
+	var body []byte
+	switch offer := req.Body(); {
+	case len(offer) > 0:
+		var err error
+		if body, err = d.media.Answer(offer); err != nil {
+			res = sip.NewResponseFromRequest(req, sip.StatusNotAcceptableHere, "Not Acceptable Here", nil)
+			res.AppendHeader(sip.NewHeader("Warning", fmt.Sprintf("399 %s %q", userAgent, err.Error())))
+			return res, false
+		}
+	case req.Method == sip.INVITE:
+		body, offers = d.media.Offer(), true
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if contact := req.Contact(); contact != nil {
 		d.remoteTarget = *contact.Address.Clone()
 	}
-	if body := req.Body(); len(body) > 0 && d.onOffer != nil {
-		d.onOffer(body)
-	}
-	res := sip.NewResponseFromRequest(req, sip.StatusOK, "OK", nil)
+	res = sip.NewResponseFromRequest(req, sip.StatusOK, "OK", nil)
 	res.AppendHeader(&sip.ContactHeader{Address: e.contact()})
 	res.AppendHeader(sip.NewHeader("Allow", allow))
 	// Session timer (RFC 4028): the far end goes on refreshing; we do not offer to.
@@ -145,11 +161,11 @@ func (d *Dialog) accept(req *sip.Request, e *endpoint, describe bool) *sip.Respo
 			res.AppendHeader(sip.NewHeader("Session-Expires", strings.TrimSpace(seconds)+";refresher=uac"))
 		}
 	}
-	if describe {
+	if body != nil {
 		res.AppendHeader(sip.NewHeader("Content-Type", "application/sdp"))
-		res.SetBody(d.sdp)
+		res.SetBody(body)
 	}
-	return res
+	return res, offers
 }
 
 func outsideDialogs(req *sip.Request) bool {
