@@ -90,6 +90,9 @@ class RecordedLiveKit:
     async def delete_room(self, room: str) -> None:
         await self._take(f"delete {room}")
 
+    async def transfer(self, room: str, identity: str, number: str) -> None:
+        await self._take(f"transfer {identity} in {room} to {number}")
+
     async def remove_participant(self, room: str, identity: str) -> None:
         await self._take(f"remove {identity} from {room}")
 
@@ -574,3 +577,38 @@ async def test_an_orphan_is_dispatched_again_and_then_given_up(orch: Orch, redis
 def test_twiml_that_is_none(text: str) -> None:
     with pytest.raises(Exception, match="TwiML"):
         read_twiml(text)
+
+
+@pytest.mark.parametrize(
+    ("number", "fence_off", "status", "reason"),
+    [
+        ("+15550100", 0, 200, None),
+        ("+4930123456", 0, 200, None),
+        ("+15550101", 0, 403, "transfer_refused"),
+        ("sip:me@example.com", 0, 403, "transfer_refused"),
+        ("+15550100", 1, 409, "lease_lost"),
+    ],
+)
+async def test_a_worker_transfers_only_its_own_call_and_only_to_numbers_that_are_allowed(
+    redis_url: str, number: str, fence_off: int, status: int, reason: str | None
+) -> None:
+    async with Redis.from_url(redis_url) as redis:
+        await redis.flushall()
+    orch = make(settings(transfer_allow="+15550100, +4930*"), redis_url)
+    await orch.beat()
+    call = new_call_sid()
+    dial = await orch.twilio.incoming_call(call, "+1555", "+1556")
+    assert isinstance(dial, DialSip)
+    fence = await orch.lease(call)
+    token = dial.uri.partition("?x-call-token=")[2]
+    await orch.ask(f"/calls/{call}/admit", wire.AdmitRequest(fence=fence, participant="sip_1", token=token))
+    answer = await orch.ask(f"/calls/{call}/transfer", wire.TransferRequest(fence=fence + fence_off, number=number))
+    assert (answer.status_code, answer.json().get("reason")) == (status, reason)
+    asked = [each for each in orch.livekit.asked if each.startswith("transfer")]
+    assert asked == ([f"transfer sip_1 in room-{call} to {number}"] if status == 200 else [])
+    orch.livekit.fails = True
+    if status == 200:
+        answer = await orch.ask(f"/calls/{call}/transfer", wire.TransferRequest(fence=fence, number=number))
+        assert (answer.status_code, answer.json()["reason"]) == (502, "transfer_failed")
+    await orch.http.aclose()
+    await orch.context.registry.close()

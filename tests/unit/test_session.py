@@ -24,6 +24,7 @@ from trunkline.core.errors import (
     Result,
     SetupError,
     Termination,
+    UpstreamRejectedError,
     UpstreamTimeoutError,
 )
 from trunkline.core.turn_events import ReplyPolicy, TurnParams
@@ -47,6 +48,7 @@ class FakeOrchestrator:
     refuse_lease: bool = False
     refuse_token: bool = False
     fail_end: int = 0
+    fail_transfer: bool = False
     said: list[str] = field(default_factory=list)
 
     async def lease(self, call: str, room: str, job: str) -> wire.Lease:
@@ -62,6 +64,11 @@ class FakeOrchestrator:
 
     async def answered(self, call: str, fence: int) -> None:
         self.said.append("answered")
+
+    async def transfer(self, call: str, fence: int, number: str) -> None:
+        self.said.append(f"transfer {number} {fence}")
+        if self.fail_transfer:
+            raise UpstreamRejectedError("orchestrator", "transfer_refused")
 
     async def end(self, call: str, fence: int, termination: Termination) -> None:
         if self.fail_end:

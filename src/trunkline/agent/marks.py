@@ -229,10 +229,17 @@ def _connected(family: int, address: tuple[Any, ...]) -> socket.socket:
 def _encode_within_limit(record: Record) -> bytes:
     """A record as JSON; a turn that is too long for a datagram loses the end of its texts. Raises ValueError."""
     payload = wire.encode(record)
-    kept = max(len(record.understood), len(record.answer)) if isinstance(record, wire.TurnRecord) else 0
+    kept = 0
+    if isinstance(record, wire.TurnRecord):
+        kept = max(len(record.understood), len(record.answer), len(record.heard))
     while len(payload) > wire.MAX_DATAGRAM_BYTES and kept and isinstance(record, wire.TurnRecord):
         kept //= 2
-        record = dataclasses.replace(record, understood=_cut(record.understood, kept), answer=_cut(record.answer, kept))
+        record = dataclasses.replace(
+            record,
+            understood=_cut(record.understood, kept),
+            answer=_cut(record.answer, kept),
+            heard=_cut(record.heard, kept),
+        )
         payload = wire.encode(record)
     if len(payload) > wire.MAX_DATAGRAM_BYTES:
         raise ValueError(f"{len(payload)} bytes")

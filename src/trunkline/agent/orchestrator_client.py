@@ -25,6 +25,8 @@ from trunkline.core.errors import (
 from trunkline.settings import Settings
 
 REQUEST_TIMEOUT_S = 2.0
+TRANSFER_TIMEOUT_S = 35.0
+"""More than the orchestrator lets the other number ring."""
 TOKEN_TTL_S = 60.0
 
 
@@ -89,11 +91,16 @@ class OrchestratorClient:
         notice = wire.EndNotice(fence=fence, result=termination.result, reason=termination.reason)
         await self._send("POST", f"/calls/{call}/end", notice)
 
-    async def _send(self, method: str, path: str, message: Any) -> dict[str, Any]:
+    async def transfer(self, call: str, fence: int, number: str) -> None:
+        """Hands the caller over; returns when that is done. Raises UpstreamError where it is not."""
+        request = wire.TransferRequest(fence=fence, number=number)
+        await self._send("POST", f"/calls/{call}/transfer", request, TRANSFER_TIMEOUT_S)
+
+    async def _send(self, method: str, path: str, message: Any, timeout_s: float = REQUEST_TIMEOUT_S) -> dict[str, Any]:
         content = None if message is None else wire.encode(message)
         headers = {"Authorization": f"Bearer {worker_token(self._settings)}", "Content-Type": "application/json"}
         try:
-            response = await self._http.request(method, path, content=content, headers=headers)
+            response = await self._http.request(method, path, content=content, headers=headers, timeout=timeout_s)
         except httpx.TimeoutException as error:
             raise UpstreamTimeoutError("orchestrator", f"no answer to {method} {path}") from error
         except httpx.HTTPError as error:

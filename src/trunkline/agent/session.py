@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from trunkline.agent.brains.brain import Call
 from trunkline.agent.clock import LoopClock
 from trunkline.agent.conversation import Conversation, ConversationParts
 from trunkline.agent.orchestrator_client import OrchestratorClient
@@ -134,6 +135,7 @@ class Session:
         self._tasks: asyncio.TaskGroup | None = None
         self._leg: media.MediaLeg | None = None
         self._conversation: Conversation | None = None
+        self._caller = ""
         self._started_at = now()
         self._answered_at: float | None = None
 
@@ -162,6 +164,15 @@ class Session:
         """Ends the call from outside: drain, lost lease, LiveKit's word."""
         self._feed(Failed(termination))
 
+    def hang_up(self) -> None:
+        """Ends the call for the brain."""
+        self.end(Termination(Result.SUCCESS, Reason.AGENT_HUNG_UP))
+
+    async def transfer(self, number: str) -> None:
+        """Hands the caller over for the brain, which ends the call here. Raises UpstreamError: the caller stays."""
+        await self._tools.orchestrator.transfer(self.job.call, self._fence(), number)
+        self.end(Termination(Result.SUCCESS, Reason.TRANSFERRED))
+
     def on_frame(self, frame: media.CallerFrame) -> None:
         """Takes 20 ms of the caller."""
         if self._conversation is not None:
@@ -185,6 +196,7 @@ class Session:
     def _take_event(self, event: media.MediaEvent) -> None:
         match event:
             case media.ParticipantJoined(identity, kind, attributes) if self._may_be_caller(kind):
+                self._caller = self._caller or attributes.get(wire.CALLER_ATTRIBUTE, "")
                 self._feed(CallerJoined(identity, attributes.get(wire.CALL_TOKEN_ATTRIBUTE, "")))
             case media.ParticipantLeft(identity):
                 self._feed(CallerLeft(identity))
@@ -193,8 +205,6 @@ class Session:
             case media.Disconnected(reason, by_server):
                 log.info("media_disconnected", reason=reason)
                 self._feed(Failed(_termination_of(reason, by_server)))
-            case media.DtmfReceived():
-                log.info("dtmf_received")
             case media.Reconnecting() | media.Reconnected():
                 log.warning("media_connection", state=type(event).__name__.lower())
             case _ if self._conversation is not None:
@@ -213,7 +223,8 @@ class Session:
                 log.info("call_answered")
                 assert self._conversation is not None
                 assert self._leg is not None
-                self._conversation.begin(self._leg)
+                resumed = self.lease is not None and self.lease.admitted
+                self._conversation.begin(self._leg, Call(self.job.call, self._caller, resumed))
                 self._start(self._tell_answered())
             case EndCall(termination):
                 if self._leg is not None:
@@ -227,7 +238,7 @@ class Session:
 
     async def _join(self) -> None:
         """Joins the room and starts the pipeline at the same time: providers connect while the phone is dialled."""
-        self._conversation = Conversation(self._tools.make_parts(), self._clock, self._on_turn)
+        self._conversation = Conversation(self._tools.make_parts(), self._clock, self._on_turn, self)
         preparing = asyncio.get_running_loop().create_task(self._conversation.prepare())
         try:
             self._leg = await self._tools.engine.join(self.job.url, self.job.token, self)
@@ -338,6 +349,7 @@ class Session:
                 marks_us={mark: s_to_us(at) for mark, at in turn.marks.items()},
                 understood=turn.understood,
                 answer=turn.answer,
+                heard=turn.heard,
                 heard_samples=turn.heard_samples,
             )
         )

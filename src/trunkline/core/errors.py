@@ -39,6 +39,7 @@ class Reason(StrEnum):
 
     CALLER_HUNG_UP = "caller_hung_up"
     AGENT_HUNG_UP = "agent_hung_up"
+    TRANSFERRED = "transferred"
     OPERATOR_ENDED = "operator_ended"
     CALLER_ABANDONED = "caller_abandoned"
     NO_CALLER = "no_caller"

@@ -203,6 +203,7 @@ class _Fields:
             marks_us=self._marks(),
             understood=self._text("understood"),
             answer=self._text("answer"),
+            heard=self._text("heard"),
             heard_samples=self._count("heard_samples") if "heard_samples" in self._fields else 0,
         )
 

@@ -24,6 +24,9 @@ CALL_TOKEN_HEADER = "x-call-token"  # noqa: S105 (the header's name, not a secre
 CALL_TOKEN_ATTRIBUTE = "call.token"  # noqa: S105
 """Participant attribute under which livekit-sip shows that header in the room."""
 
+CALLER_ATTRIBUTE = "sip.phoneNumber"
+"""Participant attribute under which livekit-sip shows the number that calls."""
+
 CALL_TOKEN_AUDIENCE = "trunkline-call"  # noqa: S105
 
 ROOM_PREFIX = "room-"
@@ -74,6 +77,8 @@ class TurnRecord:
     marks_us: dict[Mark, int]
     understood: str = ""
     answer: str = ""
+    heard: str = ""
+    """The words of the answer that the caller heard, up to the last whole one."""
     heard_samples: int = 0
     type: str = "turn"
     v: int = WIRE_VERSION
@@ -204,6 +209,15 @@ class EndNotice:
     fence: int
     result: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferRequest:
+    """The session asks to hand the caller over by SIP REFER; the answer comes when that is done."""
+
+    fence: int
+    number: str
+    """E.164."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

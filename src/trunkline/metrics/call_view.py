@@ -59,6 +59,7 @@ def _turn(turn: wire.TurnRecord, first: wire.TurnRecord | None, ear_us: int | No
         "policy": turn.policy,
         "understood": turn.understood,
         "answer": turn.answer,
+        "heard": turn.heard,
         "at_ms": None if origin_us is None or start_us is None else us_to_ms(start_us - origin_us),
         "marks_ms": {} if start_us is None else {mark: us_to_ms(at_us - start_us) for mark, at_us in marks.items()},
         "stages": stages,

@@ -12,7 +12,7 @@ import aiohttp
 import structlog
 from google.protobuf.message import DecodeError
 from livekit import api
-from livekit.protocol import models
+from livekit.protocol import models, sip
 
 from trunkline.core import wire
 from trunkline.core.errors import ConfigError, UpstreamRejectedError, UpstreamTimeoutError, UpstreamUnavailableError
@@ -21,6 +21,8 @@ from trunkline.settings import Settings
 log = structlog.get_logger()
 
 REQUEST_TIMEOUT_S = 3.0
+TRANSFER_TIMEOUT_S = 25
+"""How long the number may ring that a call is transferred to."""
 NAME = "trunkline"
 """Of the trunk and of the dispatch rule: ours are known by it."""
 
@@ -124,6 +126,20 @@ class LiveKitAdmin:
         except UpstreamRejectedError:
             return True
         return bool(found.tracks)
+
+    async def transfer(self, room: str, identity: str, number: str) -> None:
+        """Has livekit-sip hand a phone over by REFER; returns when the far end says it is done.
+
+        Raises:
+            UpstreamError: it is not done; the phone is still in the room.
+        """
+        wanted = api.TransferSIPParticipantRequest(
+            room_name=room, participant_identity=identity, transfer_to=f"tel:{number}"
+        )
+        wanted.ringing_timeout.FromSeconds(TRANSFER_TIMEOUT_S)
+        outcome = await self._ask(self._api.sip.transfer_sip_participant(wanted))
+        if outcome.status == sip.STS_TRANSFER_FAILED:
+            raise UpstreamRejectedError("livekit-sip", f"the transfer failed: {outcome.sip_status.code}")
 
     async def ensure_trunk(self) -> None:
         """Makes the inbound trunk and its rule as the settings say; may be run any number of times.

@@ -15,10 +15,12 @@ from fastapi import APIRouter, Depends, Request
 
 from trunkline.core import wire
 from trunkline.core.admission import AdmissionRefusedError
-from trunkline.core.errors import Reason
+from trunkline.core.errors import Reason, UpstreamError
+from trunkline.logs import masked
 from trunkline.orchestrator.context import CallId, Context, Parts, RefusedError, bearer_of
 from trunkline.orchestrator.registry import CallEntry, RegistryRefusalError
 from trunkline.orchestrator.tokens import check_call_token, worker_of
+from trunkline.orchestrator.twilio import may_transfer, transfer_number
 
 log = structlog.get_logger()
 
@@ -89,6 +91,27 @@ async def answered(call: CallId, notice: wire.AnsweredNotice, worker: Worker, pa
     except RegistryRefusalError as refusal:
         raise _refused(refusal) from refusal
     log.info("call_answered", call=call, worker=worker)
+    return {}
+
+
+@router.post("/calls/{call}/transfer")
+async def transfer(call: CallId, request: wire.TransferRequest, worker: Worker, parts: Parts) -> dict[str, Any]:
+    """Hands the caller over to a number that TRANSFER_ALLOW names; answers when that is done."""
+    entry = await _entry(parts, call)
+    if entry.fence != request.fence:
+        raise RefusedError(409, "lease_lost", "lease lost")
+    if entry.kind is not wire.CallKind.PHONE:
+        raise RefusedError(400, "no_phone", "only a phone call can be transferred")
+    number = transfer_number(f"tel:{request.number}")
+    if number is None or not may_transfer(parts.settings.transfer_allow, number):
+        log.warning("transfer_refused", call=call, worker=worker, number=masked(request.number))
+        raise RefusedError(403, "transfer_refused", "TRANSFER_ALLOW does not name the number")
+    try:
+        await parts.livekit.transfer(entry.room, entry.participant, number)
+    except UpstreamError as error:
+        log.warning("transfer_failed", call=call, number=masked(number), error=str(error))
+        raise RefusedError(502, "transfer_failed", "the call could not be transferred") from error
+    log.info("call_transferred", call=call, worker=worker, number=masked(number))
     return {}
 
 

@@ -83,6 +83,7 @@ function turnView(turn, longest) {
     ),
     quote("caller", turn.understood, "nothing was understood"),
     quote("agent", turn.answer, "no answer"),
+    turn.heard !== turn.answer && interrupted && quote("heard", turn.heard, "nothing of it was heard"),
     told.length > 0 && html("dl", { class: "figures small" }, told.map(([name, value]) => html("div", {}, html("dt", {}, name), html("dd", {}, value)))),
     turn.stages.length > 0 && waterfall(turn, longest),
   );
