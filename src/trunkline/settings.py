@@ -155,14 +155,25 @@ class Settings(BaseSettings):
     stt_provider: str = "local"
     stt_api_key: SecretStr = SecretStr("")
     stt_url: WsUrl = ""
-    """Where the provider's WebSocket API is, for Deepgram's and the emulated one; empty: the provider's own address."""
+    """Where the provider's WebSocket API is, without a path; empty: the provider's own address."""
     stt_phrases: Path | None = None
     """File with one sentence a line that the local recognizer listens for; None: the bundled dozen."""
+    stt_model_path: Path | None = None
+    """Folder of a model for STT_PROVIDER=whisper."""
+    stt_standby_provider: str = ""
+    """Hears where STT_PROVIDER fails, even in the middle of a sentence; empty: nobody does."""
+    stt_standby_api_key: SecretStr = SecretStr("")
+    stt_standby_url: WsUrl = ""
     tts_provider: str = "local"
     tts_api_key: SecretStr = SecretStr("")
     tts_url: WsUrl = ""
-    """As STT_URL, for ElevenLabs' and the emulated one."""
+    """As STT_URL."""
     tts_voice: str = ""
+    tts_standby_provider: str = ""
+    """Speaks on where TTS_PROVIDER fails, from the next word; empty: nobody does."""
+    tts_standby_api_key: SecretStr = SecretStr("")
+    tts_standby_url: WsUrl = ""
+    tts_standby_voice: str = ""
     brain: str = "echo"
 
     # Metrics

@@ -12,16 +12,22 @@ import numpy as np
 import pytest
 from pipecat.frames.frames import (
     InterimTranscriptionFrame,
+    LLMContextFrame,
+    LLMFullResponseEndFrame,
+    LLMTextFrame,
     TranscriptionFrame,
     TTSAudioRawFrame,
     TTSSpeakFrame,
     TTSStoppedFrame,
 )
+from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameProcessor
+from pipecat.services.openai.llm import OpenAILLMService
 
 from tests.conftest import need
 from tests.contract.test_local_speech import Sink
 from trunkline.agent.pipeline.assembly import CallPipeline
+from trunkline.agent.pipeline.providers import STT_PROVIDERS, TTS_PROVIDERS
 from trunkline.agent.pipeline.stt import check_providers, make_stt
 from trunkline.agent.pipeline.tts import make_tts
 from trunkline.core.errors import ConfigError
@@ -37,6 +43,8 @@ from trunkline.testing.voice_code import Decoder
 
 pytestmark = pytest.mark.contract
 
+EARS = ("emulated", "deepgram", "assemblyai")
+VOICES = ("emulated", "elevenlabs", "cartesia")
 QUICK = {"stt_partial": Delay(0.02), "stt_word_s": 0.02, "stt_final": Delay(0.02), "tts_first": Delay(0.02)}
 REFUSED = [Fault.REFUSE, Fault.UNAUTHORIZED, Fault.PAYMENT, Fault.TOO_MANY]
 
@@ -46,8 +54,13 @@ def _espeak() -> None:
     need("espeak-ng")
 
 
-def settings_for(url: str) -> Settings:
-    return Settings(_env_file=None, stt_provider="emulated", tts_provider="emulated", stt_url=url, tts_url=url)
+def settings_for(url: str, provider: str = "emulated") -> Settings:
+    """Of the provider's emulator; one that both hears and speaks by this name, or does one of them."""
+    values: dict[str, object] = {"stt_provider": "emulated", "stt_url": url, "tts_provider": "emulated", "tts_url": url}
+    for kind, rows in (("stt", STT_PROVIDERS), ("tts", TTS_PROVIDERS)):
+        if provider in rows:
+            values |= {f"{kind}_provider": provider, f"{kind}_api_key": "made-up"}
+    return Settings(_env_file=None, **values)
 
 
 class Line:
@@ -95,9 +108,11 @@ class Line:
 
 
 @asynccontextmanager
-async def emulated(make: Callable[[Settings], FrameProcessor], **behaviour: object) -> AsyncIterator[Line]:
+async def emulated(
+    make: Callable[[Settings], FrameProcessor], provider: str = "emulated", **behaviour: object
+) -> AsyncIterator[Line]:
     async with serving(Behaviour(**(QUICK | behaviour))) as url:
-        line = Line(make(settings_for(url)))
+        line = Line(make(settings_for(url, provider)))
         try:
             await line.pipeline.start(10.0)
             yield line
@@ -111,11 +126,12 @@ def numbers_in(samples: Pcm) -> list[int]:
     return [sighting.sentence_id for sighting in seen if sighting is not None]
 
 
+@pytest.mark.parametrize("provider", EARS)
 class TestHearing:
-    """DeepgramSTTService and the emulated Deepgram."""
+    """Pipecat's services and the emulated Deepgram and AssemblyAI."""
 
-    async def test_each_burst_has_partials_and_exactly_one_final_with_its_own_number(self) -> None:
-        async with emulated(make_stt) as line:
+    async def test_each_burst_has_partials_and_exactly_one_final_with_its_own_number(self, provider: str) -> None:
+        async with emulated(make_stt, provider) as line:
             for count, number in enumerate((1234, 7, 7), 1):
                 await line.burst(number)
                 await line.sink.until(lambda count=count: len(line.texts(TranscriptionFrame)) >= count)
@@ -123,8 +139,8 @@ class TestHearing:
             assert line.texts(InterimTranscriptionFrame)[0] == "1234"
             assert line.errors == []
 
-    async def test_partials_grow_while_the_sentence_lasts(self) -> None:
-        async with emulated(make_stt, phrase="one two three") as line:
+    async def test_partials_grow_while_the_sentence_lasts(self, provider: str) -> None:
+        async with emulated(make_stt, provider, phrase="one two three") as line:
             line.door.start_speech()
             line.audio(bed(1.0).encode(42))
             await line.sink.until(lambda: len(line.texts(InterimTranscriptionFrame)) >= 4)
@@ -132,19 +148,19 @@ class TestHearing:
             line.stop()
             await line.sink.until(lambda: bool(line.texts(TranscriptionFrame)))
 
-    async def test_no_final_comes_before_it_is_asked_for(self) -> None:
+    async def test_no_final_comes_before_it_is_asked_for(self, provider: str) -> None:
         """Silence alone does not end a sentence: our service turns the vendor's endpointing off."""
-        async with emulated(make_stt) as line:
+        async with emulated(make_stt, provider) as line:
             line.door.start_speech()
-            line.audio(np.concatenate([bed(1.0).encode(1), silence(1.0), bed(1.0).encode(2)]))
+            line.audio(np.concatenate([bed(1.0).encode(1), silence(0.6), bed(1.0).encode(2)]))
             await line.sink.until(lambda: bool(line.texts(InterimTranscriptionFrame)))
             assert line.texts(TranscriptionFrame) == []
             line.stop()
             await line.sink.until(lambda: bool(line.texts(TranscriptionFrame)))
             assert line.texts(TranscriptionFrame) == ["1 test phrase 2 test phrase"]
 
-    async def test_speech_without_a_number_is_not_understood(self) -> None:
-        async with emulated(make_stt) as line:
+    async def test_speech_without_a_number_is_not_understood(self, provider: str) -> None:
+        async with emulated(make_stt, provider) as line:
             line.door.start_speech()
             line.audio(np.random.default_rng(1).normal(0, 2_000, s_to_samples(1.0)).astype(np.int16))
             line.stop()
@@ -152,52 +168,61 @@ class TestHearing:
             await line.sink.until(lambda: bool(line.texts(TranscriptionFrame)))
             assert line.texts(TranscriptionFrame) == ["9 test phrase"]
 
-    async def test_results_say_that_they_are_emulated(self) -> None:
-        async with emulated(make_stt) as line:
-            await line.burst(3)
-            await line.sink.until(lambda: bool(line.texts(TranscriptionFrame)))
-            final = line.sink.of(TranscriptionFrame)[0]
-            assert final.result.metadata.model_info.name == "emulated"
-            assert "emulated-stt" in line.pipeline.describe()
-
     @pytest.mark.parametrize("fault", REFUSED)
-    async def test_a_refused_connection_is_an_error(self, fault: Fault) -> None:
+    async def test_a_refused_connection_is_an_error(self, provider: str, fault: Fault) -> None:
         async with serving(Behaviour(faults={fault: 1.0}, **QUICK)) as url:
-            line = Line(make_stt(settings_for(url)))
+            line = Line(make_stt(settings_for(url, provider)))
             starting = asyncio.create_task(line.pipeline.start(10.0))
             try:
-                assert "emulated-stt" in await line.error()
+                assert line.service.name in await line.error()
             finally:
                 starting.cancel()
                 await asyncio.wait({starting})
                 await line.pipeline.stop()
 
     @pytest.mark.parametrize("fault", [Fault.CUT, Fault.GARBAGE])
-    async def test_a_broken_connection_is_an_error(self, fault: Fault) -> None:
-        async with emulated(make_stt, faults={fault: 1.0}) as line:
+    async def test_a_broken_connection_is_an_error(self, provider: str, fault: Fault) -> None:
+        if provider == "assemblyai":
+            pytest.skip("Pipecat's service mends it without a word: see the next test")
+        async with emulated(make_stt, provider, faults={fault: 1.0}) as line:
             await line.burst(3)
-            assert "emulated-stt" in await line.error()
+            assert line.service.name in await line.error()
 
-    async def test_a_stalled_connection_gives_no_final_and_ends_in_order(self) -> None:
+    async def test_a_connection_that_was_cut_is_opened_again(self, provider: str) -> None:
+        """AssemblyAI's at once and silently, so that who waits for its words must notice by other means."""
+        if provider != "assemblyai":
+            pytest.skip("Pipecat's service waits 4 s first")
+        async with emulated(make_stt, provider, faults={Fault.CUT: 1.0}) as line:
+            back = asyncio.Event()
+            line.service.add_event_handler("on_connected", lambda _: back.set())
+            await line.burst(3)
+            async with asyncio.timeout(5):
+                await back.wait()
+            await line.burst(4)
+            assert line.texts(InterimTranscriptionFrame) == ["3", "4"]
+            assert line.errors == []
+
+    async def test_a_stalled_connection_gives_no_final_and_ends_in_order(self, provider: str) -> None:
         """Pipecat's service does not notice; who waits for a final needs a limit of their own."""
-        async with emulated(make_stt, faults={Fault.STALL: 1.0}) as line:
+        async with emulated(make_stt, provider, faults={Fault.STALL: 1.0}) as line:
             await line.burst(3)
             await asyncio.sleep(0.2)
             assert line.texts(TranscriptionFrame) == []
 
     @pytest.mark.parametrize("slow", [{Fault.SLOW_START: 1.0}, {Fault.LATE_FINALS: 1.0}])
-    async def test_what_is_slow_comes_all_the_same(self, slow: dict[Fault, float]) -> None:
-        async with emulated(make_stt, faults=slow, slow_start_s=0.3, late_final_s=0.3) as line:
+    async def test_what_is_slow_comes_all_the_same(self, provider: str, slow: dict[Fault, float]) -> None:
+        async with emulated(make_stt, provider, faults=slow, slow_start_s=0.3, late_final_s=0.3) as line:
             await line.burst(5)
             await line.sink.until(lambda: bool(line.texts(TranscriptionFrame)))
             assert line.texts(TranscriptionFrame) == ["5 test phrase"]
 
 
+@pytest.mark.parametrize("provider", VOICES)
 class TestSpeaking:
-    """ElevenLabsTTSService and the emulated ElevenLabs."""
+    """Pipecat's services and the emulated ElevenLabs and Cartesia."""
 
-    async def test_each_answer_is_speech_with_the_number_in_its_words(self) -> None:
-        async with emulated(make_tts, tts_speed=100.0) as line:
+    async def test_each_answer_is_speech_with_the_number_in_its_words(self, provider: str) -> None:
+        async with emulated(make_tts, provider, tts_speed=100.0) as line:
             texts = ["You said: 1234 test phrase. Nice!", "You said: 77 test phrase. Nice!", "Good bye."]
             for count, text in enumerate(texts, 1):
                 await line.say(text)
@@ -206,31 +231,92 @@ class TestSpeaking:
             seconds = sum(round(len(text) * 0.06, 1) for text in texts)
             assert line.spoken().size == pytest.approx(s_to_samples(seconds), abs=s_to_samples(0.3))
             assert line.errors == []
-            assert "emulated-tts" in line.pipeline.describe()
 
     @pytest.mark.parametrize("fault", REFUSED)
-    async def test_a_refused_connection_is_an_error(self, fault: Fault) -> None:
-        async with emulated(make_tts, faults={fault: 1.0}) as line:
-            assert "emulated-tts" in await line.error()
+    async def test_a_refused_connection_is_an_error(self, provider: str, fault: Fault) -> None:
+        async with emulated(make_tts, provider, faults={fault: 1.0}) as line:
+            assert line.service.name in await line.error()
 
     @pytest.mark.parametrize("fault", [Fault.CUT, Fault.GARBAGE])
-    async def test_a_broken_connection_is_an_error(self, fault: Fault) -> None:
-        async with emulated(make_tts, faults={fault: 1.0}) as line:
+    async def test_a_broken_connection_is_an_error(self, provider: str, fault: Fault) -> None:
+        async with emulated(make_tts, provider, faults={fault: 1.0}) as line:
             await line.say("You said: 12 test phrase. Nice!")
             await line.sink.until(lambda: bool(line.sink.of(TTSAudioRawFrame)))
             await asyncio.sleep(0.2)
             assert line.pipeline.describe()
 
-    async def test_a_stalled_connection_gives_one_piece_and_ends_in_order(self) -> None:
-        async with emulated(make_tts, faults={Fault.STALL: 1.0}, tts_speed=100.0) as line:
+    async def test_a_stalled_connection_gives_one_piece_and_ends_in_order(self, provider: str) -> None:
+        async with emulated(make_tts, provider, faults={Fault.STALL: 1.0}, tts_speed=100.0) as line:
             await line.say("You said: 12 test phrase. Nice!")
             await line.sink.until(lambda: bool(line.sink.of(TTSAudioRawFrame)))
             await asyncio.sleep(0.2)
             assert line.spoken().size == s_to_samples(0.1)
 
 
+class TestChat:
+    """Pipecat's OpenAILLMService and the emulated chat stream."""
+
+    @staticmethod
+    def _service(url: str) -> OpenAILLMService:
+        return OpenAILLMService(
+            api_key="made-up",
+            base_url=f"{url.replace('ws://', 'http://')}/v1",
+            settings=OpenAILLMService.Settings(model="any"),
+        )
+
+    @asynccontextmanager
+    async def _line(self, **behaviour: object) -> AsyncIterator[Line]:
+        async with serving(Behaviour(llm_first=Delay(0.02), llm_token_s=0.01, **behaviour)) as url:
+            service = self._service(url)
+            line = Line(service)
+            try:
+                await line.pipeline.start(10.0)
+                yield line
+            finally:
+                await line.pipeline.stop()
+                # Pipecat leaves it to the garbage collector.
+                await service._client.close()
+
+    async def _ask(self, line: Line, words: str) -> None:
+        context = LLMContext([{"role": "user", "content": words}])
+        await line.pipeline._worker.queue_frames([LLMContextFrame(context)])
+
+    async def test_the_answer_comes_word_by_word(self) -> None:
+        async with self._line() as line:
+            await self._ask(line, "1234 test phrase")
+            await line.sink.until(lambda: bool(line.sink.of(LLMFullResponseEndFrame)))
+            words = [frame.text for frame in line.sink.of(LLMTextFrame)]
+            assert words == ["You", " said:", " 1234", " test", " phrase.", " Nice!"]
+            assert line.errors == []
+
+    @pytest.mark.parametrize("fault", [*REFUSED, Fault.CUT, Fault.GARBAGE])
+    async def test_what_goes_wrong_is_an_error(self, fault: Fault) -> None:
+        async with self._line(faults={fault: 1.0}) as line:
+            await self._ask(line, "1234 test phrase")
+            assert line.service.name in await line.error()
+
+    async def test_without_a_stream_the_answer_is_one_message(self) -> None:
+        async with serving(Behaviour(llm_first=Delay(0.01))) as url, aiohttp.ClientSession() as http:
+            body = {"model": "any", "messages": [{"role": "user", "content": [{"type": "text", "text": "77 x"}]}]}
+            address = f"{url.replace('ws://', 'http://')}/v1/chat/completions"
+            async with http.post(address, json=body, headers={"Authorization": "Bearer x"}) as answer:
+                assert (await answer.json())["choices"][0]["message"]["content"] == "You said: 77 x. Nice!"
+            async with http.post(address, json=body) as answer:
+                assert (answer.status, (await answer.json())["error"]["code"]) == (401, "invalid_api_key")
+            async with http.post(address, json=[], headers={"Authorization": "Bearer x"}) as answer:
+                assert answer.status == 400
+
+
 class TestServer:
     """What others see of it."""
+
+    async def test_results_say_that_they_are_emulated(self) -> None:
+        async with emulated(make_stt) as line:
+            await line.burst(3)
+            await line.sink.until(lambda: bool(line.texts(TranscriptionFrame)))
+            final = line.sink.of(TranscriptionFrame)[0]
+            assert final.result.metadata.model_info.name == "emulated"
+            assert "emulated-stt" in line.pipeline.describe()
 
     async def test_faults_change_for_new_connections(self) -> None:
         async with serving(Behaviour()) as url, aiohttp.ClientSession() as http:
@@ -310,6 +396,4 @@ class TestSettings:
 
     def test_an_address_that_would_not_be_used_is_refused(self) -> None:
         with pytest.raises(ConfigError, match="no use"):
-            check_providers(
-                Settings(_env_file=None, stt_provider="assemblyai", stt_api_key="k", stt_url="ws://localhost:1")
-            )
+            check_providers(Settings(_env_file=None, tts_provider="edge", tts_url="ws://localhost:1"))

@@ -46,15 +46,14 @@ async def v3_ws(request: web.Request, luck: Luck) -> web.StreamResponse:
         return refusal(status, {"error": "Unavailable"})
     if status is None and not (request.headers.get("Authorization", "").strip() or request.query.get("token")):
         status = 401
-    wrong = [
-        f"{name}={request.query[name]}" for name in WANTED if request.query.get(name, WANTED[name]) != WANTED[name]
-    ]
-    silence = request.query.get("max_turn_silence", str(MAX_TURN_SILENCE_MS))
-    if not silence.isdigit():
-        wrong.append(f"max_turn_silence={silence}")
+    query = request.query
+    wrong = [f"{name}={query[name]}" for name, value in WANTED.items() if query.get(name, value) != value]
+    numbers = {name: query.get(name, default) for name, default in DEFAULT_MS.items()}
+    wrong += [f"{name}={value}" for name, value in numbers.items() if not value.isdigit()]
+    silence_s, delay_s = (0.0 if wrong else int(value) / 1000 for value in numbers.values())
     socket = await accept(request)
     async with outbox(request, socket) as box:
-        session = _Session(socket, box, luck, int(silence) / 1000 if silence.isdigit() else 0.0)
+        session = _Session(socket, box, luck, silence_s, delay_s)
         try:
             if status is not None:
                 await session.fail(*REFUSALS[status])
