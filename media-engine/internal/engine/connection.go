@@ -22,10 +22,15 @@ var toldToLeave = map[livekit.DisconnectReason]bool{
 	livekit.DisconnectReason_ROOM_CLOSED:         true,
 }
 
-// mayReturn are the reasons for which somebody is gone without having hung up.
+// mayReturn are the reasons for which somebody is gone without having hung up. The first is what LiveKit's Go SDK, also
+// that in livekit-sip, says when it joins anew.
 var mayReturn = map[livekit.DisconnectReason]bool{
-	livekit.DisconnectReason_SERVER_SHUTDOWN: true,
-	livekit.DisconnectReason_MIGRATION:       true,
+	livekit.DisconnectReason_UNKNOWN_REASON:     true,
+	livekit.DisconnectReason_DUPLICATE_IDENTITY: true,
+	livekit.DisconnectReason_SERVER_SHUTDOWN:    true,
+	livekit.DisconnectReason_STATE_MISMATCH:     true,
+	livekit.DisconnectReason_MIGRATION:          true,
+	livekit.DisconnectReason_MEDIA_FAILURE:      true,
 }
 
 // connection is one participant of ours in one room of LiveKit. It belongs to one leg, or to several that share it:

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -27,25 +28,39 @@ const (
 	apiKey    = "testkey"
 	apiSecret = "a secret that is used in tests only"
 	serverEnv = "TRUNKLINE_LIVEKIT_SERVER"
+	// longEnv asks for the tests that take minutes.
+	longEnv = "TRUNKLINE_LONG_TESTS"
 )
 
 // sfu is a real livekit-server on loopback.
 type sfu struct {
 	t      *testing.T
 	config string
+	udp    int
 	http   string
 	url    string
-	run    *exec.Cmd
+	// agentURL is another way for the agent; empty: the same.
+	agentURL string
+	run      *exec.Cmd
 }
 
 func startSFU(t *testing.T) *sfu {
+	t.Helper()
+	s := newSFU(t)
+	s.start()
+	t.Cleanup(s.kill)
+	return s
+}
+
+// newSFU is a server that is not started yet.
+func newSFU(t *testing.T) *sfu {
 	t.Helper()
 	if os.Getenv(serverEnv) == "" {
 		t.Skip(serverEnv + " does not name a livekit-server")
 	}
 	port := freePort(t)
 	s := &sfu{
-		t: t, config: filepath.Join(t.TempDir(), "livekit.yaml"),
+		t: t, udp: freePort(t), config: filepath.Join(t.TempDir(), "livekit.yaml"),
 		http: fmt.Sprintf("http://127.0.0.1:%d", port), url: fmt.Sprintf("ws://127.0.0.1:%d", port),
 	}
 	text := fmt.Sprintf(`port: %d
@@ -58,12 +73,10 @@ rtc:
   use_external_ip: false
   enable_loopback_candidate: true
   interfaces: {includes: [lo]}
-`, port, apiKey, apiSecret, freePort(t), freePort(t))
+`, port, apiKey, apiSecret, freePort(t), s.udp)
 	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.start()
-	t.Cleanup(s.kill)
 	return s
 }
 
@@ -157,7 +170,7 @@ func call(t *testing.T, s *sfu, w *fakeWorker) {
 	w.tell(caller, join(s.url, s.token("call", "the caller", livekit.ParticipantInfo_SIP)))
 	w.until(caller, "joined")
 	s.waitFor("call", 1)
-	w.tell(agent, join(s.url, s.token("call", "the agent", livekit.ParticipantInfo_AGENT)))
+	w.tell(agent, join(cmp.Or(s.agentURL, s.url), s.token("call", "the agent", livekit.ParticipantInfo_AGENT)))
 	opening := w.next(agent)
 	there := opening.GetParticipantJoined()
 	if there.GetIdentity() != "the caller" || there.GetKind() != mediapb.ParticipantJoined_PHONE ||
@@ -510,6 +523,7 @@ func openFiles(t *testing.T) int {
 type frailRoad struct {
 	listener net.Listener
 	to       string
+	rewrite  func([]byte) []byte // of what comes back
 	mu       sync.Mutex
 	open     []net.Conn
 }
@@ -536,11 +550,29 @@ func newFrailRoad(t *testing.T, to string) *frailRoad {
 			r.mu.Lock()
 			r.open = append(r.open, near, far)
 			r.mu.Unlock()
-			go func() { _, _ = io.Copy(near, far); near.Close() }()
+			go func() { r.back(near, far); near.Close() }()
 			go func() { _, _ = io.Copy(far, near); far.Close() }()
 		}
 	}()
 	return r
+}
+
+// back passes on what the server sends; what is rewritten comes whole in one piece.
+func (r *frailRoad) back(near, far net.Conn) {
+	buf := make([]byte, 1<<16)
+	for {
+		n, err := far.Read(buf)
+		if err != nil {
+			return
+		}
+		data := buf[:n]
+		if r.rewrite != nil {
+			data = r.rewrite(data)
+		}
+		if _, err := near.Write(data); err != nil {
+			return
+		}
+	}
 }
 
 func (r *frailRoad) cut() {
