@@ -9,15 +9,39 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import structlog
 
 from trunkline.core.errors import CallError, ConfigError, Reason, Result, Termination, UpstreamUnavailableError
+from trunkline.loadtest.phone_events import (
+    Answered,
+    CallEnded,
+    HeardStart,
+    HeardStop,
+    PhoneEvent,
+    PlayEnd,
+    PlayStart,
+    Ringing,
+    read_event,
+)
+
+__all__ = [
+    "Answered",
+    "CallEnded",
+    "CallRefusedError",
+    "HeardStart",
+    "HeardStop",
+    "Phone",
+    "PhoneEvent",
+    "PhoneLine",
+    "PlayEnd",
+    "PlayStart",
+    "Ringing",
+]
 
 log = structlog.get_logger()
 
@@ -27,78 +51,6 @@ MAX_EVENTS_WAITING = 4_096
 QUIT_TIMEOUT_S = 4.0
 ANSWER_TIMEOUT_S = 60.0
 HANGUP_TIMEOUT_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Ringing:
-    """The other side rings."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The call is up.
-
-    Args:
-        at_us: When.
-        codec: pcmu or pcma.
-        recording_us: Instant of the recording's first sample.
-    """
-
-    at_us: int
-    codec: str
-    recording_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class PlayStart:
-    """The first sound of a WAV left the phone."""
-
-    id: str
-    at_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class PlayEnd:
-    """A WAV is over; its last sound left the phone at `speech_end_us`."""
-
-    id: str
-    at_us: int
-    speech_end_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class HeardStart:
-    """A sound reached the ear, after 200 ms of quiet."""
-
-    at_us: int
-    level_dbfs: float
-
-
-@dataclass(frozen=True, slots=True)
-class HeardStop:
-    """The last sound reached the ear at `at_us`; it has been quiet for 200 ms."""
-
-    at_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class CallEnded:
-    """The call is over.
-
-    Args:
-        by: caller, agent or error.
-        reason: In a few words.
-        status: SIP status where the call was refused before it was answered, else 0.
-        stats: Packets sent, received, lost and so on.
-    """
-
-    by: str
-    reason: str
-    status: int = 0
-    stats: dict[str, Any] = field(default_factory=dict)
-
-
-PhoneEvent: TypeAlias = Ringing | Answered | PlayStart | PlayEnd | HeardStart | HeardStop | CallEnded
 
 
 class PhoneLine:
@@ -228,6 +180,8 @@ class Phone:
         *,
         caller: str = "",
         wav: Path | None = None,
+        codec: str = "pcmu",
+        impair: Mapping[str, Any] | None = None,
     ) -> PhoneLine:
         """Places a call.
 
@@ -236,19 +190,26 @@ class Phone:
             uri: What to dial; its header parameters become SIP headers, as Twilio does.
             credentials: Username and password for the digest.
             caller: The number that calls.
-            wav: Where to record: stereo, caller left, what is heard right.
+            wav: Where to record: stereo, caller left, what is heard right; 16 kHz where G.722 is offered, else 8 kHz.
+            codec: What is offered, the best first: "g722", "pcmu", "pcma", or several with commas between.
+            impair: What is wrong with the caller and its network, as `media-engine/internal/impair` reads it, such as
+                {"seed": 7, "received": {"loss": 0.02, "jitter_ms": 30}, "sound": {"echo": {"gain_db": -20}}}. The same
+                seed gives the same losses, delays and noise.
         """
         if name in self._lines:
             raise ValueError(f"a call named {name!r} was placed already")
         line = self._lines[name] = PhoneLine(self, name)
         username, password = credentials
-        command = {"cmd": "dial", "call": name, "uri": uri, "username": username, "password": password, "from": caller}
+        command: dict[str, Any] = {"cmd": "dial", "call": name, "uri": uri, "from": caller, "codec": codec}
+        command |= {"username": username, "password": password}
         if wav is not None:
             command["wav"] = str(wav)
+        if impair is not None:
+            command["impair"] = impair
         await self.send(command)
         return line
 
-    async def send(self, command: dict[str, str]) -> None:
+    async def send(self, command: Mapping[str, Any]) -> None:
         """Hands over one command. Raises UpstreamUnavailableError where the phone is gone."""
         process = self._process
         assert process is not None
@@ -284,26 +245,3 @@ class Phone:
         event = read_event(message)
         if line is not None and event is not None:
             line.take(event)
-
-
-def read_event(message: dict[str, Any]) -> PhoneEvent | None:
-    """An event of the program's; None for those that tell nothing about a call's course."""
-    reader = _READERS.get(str(message.get("ev")))
-    return reader(message) if reader is not None else None
-
-
-_READERS: dict[str, Callable[[dict[str, Any]], PhoneEvent]] = {
-    "ringing": lambda _: Ringing(),
-    "answered": lambda m: Answered(_at(m), str(m.get("codec", "")), int(m.get("recording_us", _at(m)))),
-    "play_start": lambda m: PlayStart(str(m.get("id", "")), _at(m)),
-    "play_end": lambda m: PlayEnd(str(m.get("id", "")), _at(m), int(m.get("speech_end_us", _at(m)))),
-    "heard_start": lambda m: HeardStart(_at(m), float(m.get("level_dbfs", 0.0))),
-    "heard_stop": lambda m: HeardStop(_at(m)),
-    "ended": lambda m: CallEnded(str(m.get("by", "")), str(m.get("reason", "")), stats=dict(m.get("stats") or {})),
-    "refused": lambda m: CallEnded("agent", str(m.get("reason", "")), status=int(m.get("status", 0))),
-    "failed": lambda m: CallEnded("error", str(m.get("reason", ""))),
-}
-
-
-def _at(message: dict[str, Any]) -> int:
-    return int(message.get("at_us", 0))
