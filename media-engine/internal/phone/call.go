@@ -182,6 +182,8 @@ func (c *call) untilEnd(dialog *sipua.Dialog) protocol.Event {
 		select {
 		case <-dialog.Ended():
 			return protocol.Event{Ev: "ended", By: protocol.ByAgent, Reason: dialog.EndReason()}
+		case to := <-dialog.Referred():
+			c.tell(protocol.Event{Ev: "refer", To: to})
 		case <-c.ctx.Done():
 			return c.bye(dialog)
 		case <-over.C:

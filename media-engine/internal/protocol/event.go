@@ -75,6 +75,7 @@ type Event struct {
 	LevelDbfs   *float64 `json:"level_dbfs,omitempty"`
 	Digit       string   `json:"digit,omitempty"`
 	By          string   `json:"by,omitempty"`
+	To          string   `json:"to,omitempty"`
 	Stats       *Stats   `json:"stats,omitempty"`
 	Message     string   `json:"message,omitempty"`
 }

@@ -17,7 +17,7 @@ import (
 const (
 	userAgent   = "trunkline-phone"
 	defaultPort = 5060
-	allow       = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE"
+	allow       = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, REFER"
 	readBuffer  = 1 << 20
 
 	resolveLimit = 5 * time.Second

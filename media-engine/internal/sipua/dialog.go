@@ -40,6 +40,7 @@ type Dialog struct {
 	// confirmed is closed when the call is answered and our side is ready for it, ended when the far end hung up.
 	confirmed chan struct{}
 	ended     chan struct{}
+	referred  chan string // bounded; a REFER that does not fit is refused
 
 	mu           sync.Mutex
 	cseq         uint32
@@ -57,7 +58,7 @@ func newDialog(agent *Agent, e *endpoint, remote netip.AddrPort, target Target) 
 	return &Dialog{
 		agent: agent, endpoint: e, remote: remote, target: target,
 		callID: uuid.NewString(), localTag: sip.GenerateTagN(16),
-		confirmed: make(chan struct{}), ended: make(chan struct{}),
+		confirmed: make(chan struct{}), ended: make(chan struct{}), referred: make(chan string, 1),
 		to:   sip.ToHeader{Address: *target.URI.Clone()},
 		acks: make(chan acknowledgement, 4), remoteCSeq: -1,
 	}
@@ -113,12 +114,15 @@ func (d *Dialog) Alive(ctx context.Context) error {
 	return nil
 }
 
-// do sends a request within the dialog and waits for its final answer.
-func (d *Dialog) do(ctx context.Context, method sip.RequestMethod) (*sip.Response, error) {
+// do sends a request within the dialog, with what dress adds to it, and waits for its final answer.
+func (d *Dialog) do(ctx context.Context, method sip.RequestMethod, dress ...func(*sip.Request)) (*sip.Response, error) {
 	d.mu.Lock()
 	d.cseq++
 	req := d.request(method, d.cseq)
 	d.mu.Unlock()
+	for _, add := range dress {
+		add(req)
+	}
 	tx, err := d.endpoint.client.TransactionRequest(ctx, req, asBuilt)
 	if err != nil {
 		return nil, err

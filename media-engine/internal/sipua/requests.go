@@ -24,6 +24,7 @@ func (a *Agent) handleRequests(server *sipgo.Server, e *endpoint) {
 		}
 	})
 	server.OnBye(a.onBye)
+	server.OnRefer(a.onRefer)
 	server.OnOptions(func(req *sip.Request, tx sip.ServerTransaction) {
 		if outsideDialogs(req) || a.find(req) != nil {
 			respond(tx, req, sip.StatusOK, "OK", nil, sip.NewHeader("Allow", allow), sip.NewHeader("Accept", "application/sdp"))
