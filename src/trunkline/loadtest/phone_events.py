@@ -95,6 +95,13 @@ class HeardStop:
 
 
 @dataclass(frozen=True, slots=True)
+class Referred:
+    """The other side transferred us to this address, and was told that we reached it."""
+
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
 class CallEnded:
     """The call is over.
 
@@ -113,7 +120,17 @@ class CallEnded:
 
 
 PhoneEvent: TypeAlias = (
-    Ringing | EarlyMedia | Answered | MediaChanged | PlayStart | PlayEnd | HeardStart | HeardStop | KeyHeard | CallEnded
+    Ringing
+    | EarlyMedia
+    | Answered
+    | MediaChanged
+    | PlayStart
+    | PlayEnd
+    | HeardStart
+    | HeardStop
+    | KeyHeard
+    | Referred
+    | CallEnded
 )
 
 
@@ -133,6 +150,7 @@ _READERS: dict[str, Callable[[dict[str, Any]], PhoneEvent]] = {
     "play_end": lambda m: PlayEnd(str(m.get("id", "")), _at(m), int(m.get("speech_end_us", _at(m)))),
     "heard_start": lambda m: HeardStart(_at(m), float(m.get("level_dbfs", 0.0))),
     "heard_stop": lambda m: HeardStop(_at(m)),
+    "refer": lambda m: Referred(str(m.get("to", ""))),
     "ended": lambda m: CallEnded(str(m.get("by", "")), str(m.get("reason", "")), stats=dict(m.get("stats") or {})),
     "refused": lambda m: CallEnded("agent", str(m.get("reason", "")), status=int(m.get("status", 0))),
     "failed": lambda m: CallEnded("error", str(m.get("reason", ""))),
