@@ -33,9 +33,14 @@ class LiveKit:
     api: api.LiveKitAPI
 
     def token(self, room: str, identity: str, agent: bool = False) -> str:
-        grants = api.VideoGrants(room_join=True, room=room, agent=agent)
-        token = api.AccessToken(KEY, SECRET).with_identity(identity).with_grants(grants)
-        return (token.with_kind("agent") if agent else token).with_ttl(datetime.timedelta(minutes=5)).to_jwt()
+        return access_token(KEY, SECRET, room, identity, agent)
+
+
+def access_token(key: str, secret: str, room: str, identity: str, agent: bool = False) -> str:
+    """LiveKit's token for one participant of one room."""
+    grants = api.VideoGrants(room_join=True, room=room, agent=agent)
+    token = api.AccessToken(key, secret).with_identity(identity).with_grants(grants)
+    return (token.with_kind("agent") if agent else token).with_ttl(datetime.timedelta(minutes=5)).to_jwt()
 
 
 async def serve_livekit(folder: Path) -> AsyncIterator[LiveKit]:

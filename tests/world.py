@@ -34,7 +34,7 @@ def missing(what: str) -> None:
     pytest.skip(what)
 
 
-async def make_real_plan(folder: Path, workers: int, **changes: Any) -> Plan:
+async def make_real_plan(folder: Path, workers: int = 2, *, services: bool = True, **changes: Any) -> Plan:
     """A plan of real servers on free ports; without them the test is skipped, or fails where servers are required."""
     found: dict[str, tuple[str, ...]] = {}
     for wanted in (REDIS, LIVEKIT_SERVER, LIVEKIT_SIP):
@@ -45,7 +45,8 @@ async def make_real_plan(folder: Path, workers: int, **changes: Any) -> Plan:
     if shutil.which("espeak-ng") is None:
         missing("espeak-ng is missing")
     programs = Programs(found["redis-server"], found["livekit-server"], found["livekit-sip"])
-    return make_plan(programs, free_ports(HOST), load_settings(**changes), folder, workers=workers, host=HOST)
+    settings = load_settings(**changes)
+    return make_plan(programs, free_ports(HOST), settings, folder, workers=workers, host=HOST, services=services)
 
 
 async def phone_program() -> Path:
