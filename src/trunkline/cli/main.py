@@ -17,6 +17,7 @@ COMMANDS = {
     "call": "place one phone call to a running stack",
     "doctor": "check what a stack needs, and say what to do",
     "loadtest": "call with many simulated callers and report latency",
+    "report": "make a load test's page again, or compare two",
     "tokens": "mint LiveKit tokens",
     "orchestrator": "run the orchestrator (webhooks, tokens, admission)",
     "agent": "run one agent worker",

@@ -22,14 +22,14 @@ from trunkline.media.engine import (
     Disconnected,
     FirstPacket,
     LastPacket,
-    MediaEngine,
     MediaEvent,
-    MediaLeg,
     ParticipantJoined,
     ParticipantKind,
     ParticipantLeft,
     TrackHeard,
 )
+from trunkline.media.impairment import Impairment
+from trunkline.media.native import NativeEngine, NativeLeg
 
 T = TypeVar("T")
 
@@ -41,13 +41,17 @@ class EngineLine:
         engine: Carries it.
         pacing: Is told how late each frame came here.
         coded: Read the numbers in what is heard.
+        impairment: What is wrong with the caller and its network.
     """
 
-    def __init__(self, engine: MediaEngine, pacing: Pacing, coded: bool = False) -> None:
+    def __init__(
+        self, engine: NativeEngine, pacing: Pacing, coded: bool = False, impairment: Impairment | None = None
+    ) -> None:
         loop = asyncio.get_running_loop()
         self._engine = engine
         self._pacing = pacing
-        self._leg: MediaLeg | None = None
+        self._impairment = impairment
+        self._leg: NativeLeg | None = None
         self._ear = Ear()
         self._code_ear = CodeEar() if coded else None
         self._events: asyncio.Queue[PhoneEvent] = asyncio.Queue(MAX_EVENTS_WAITING)
@@ -59,6 +63,8 @@ class EngineLine:
     async def join(self, url: str, token: str) -> None:
         """Joins the room, waits for the agent, and opens the microphone for it. Raises MediaError or CallError."""
         self._leg = await self._engine.join(url, token, self)
+        if self._impairment is not None:
+            self._leg.impair(self._impairment)
         agent = await self._within(self._agent, "no agent came")
         await self._leg.listen_to(agent)
         await self._leg.publish()

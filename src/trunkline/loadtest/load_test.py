@@ -29,7 +29,9 @@ from trunkline.loadtest.figures import all_up
 from trunkline.loadtest.ledger import Ledger
 from trunkline.loadtest.machine import machine, versions
 from trunkline.loadtest.options import EMULATED, Limits, LoadOptions, Target
+from trunkline.loadtest.page import write_page
 from trunkline.loadtest.progress import Say, shown
+from trunkline.loadtest.recorded import read_run
 from trunkline.loadtest.records import HeardSender, fetch_records
 from trunkline.loadtest.result import LoadResult
 from trunkline.loadtest.summary import summary
@@ -174,7 +176,7 @@ async def until_signal(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]
 
 
 def finish(folder: Path, result: LoadResult, limits: Limits, *, write: Say, json_file: Path | None = None) -> int:
-    """Writes and shows the report; the exit code: 0 only if all limits were kept.
+    """Writes and shows the report, with its page and pictures; the exit code: 0 only if all limits were kept.
 
     Args:
         json_file: Where the figures go, too; "-": to `write`, in place of the text.
@@ -184,6 +186,7 @@ def finish(folder: Path, result: LoadResult, limits: Limits, *, write: Say, json
     """
     found = summary(result, limits)
     report.write_files(folder, result, found)
+    write_page(read_run(folder))
     figures = json.dumps({"folder": str(folder), **found})
     to_stdout = json_file is not None and str(json_file) == "-"
     write(figures if to_stdout else f"{report.text(found)}\n{folder}/")

@@ -141,6 +141,11 @@ class Phone:
         self._process: asyncio.subprocess.Process | None = None
         self._readers: list[asyncio.Task[None]] = []
 
+    @property
+    def pid(self) -> int | None:
+        """The program's process, while it runs."""
+        return self._process.pid if self._process is not None and self._process.returncode is None else None
+
     async def __aenter__(self) -> Self:
         try:
             self._process = await asyncio.create_subprocess_exec(

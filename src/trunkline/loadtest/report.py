@@ -136,7 +136,9 @@ def _talk_lines(found: dict[str, Any]) -> list[str]:
     lines = []
     if talk["callers"] is not None:
         lines.append(f"talk    callers {talk['callers']:.0%} of the calls' time, agents {talk['agents']:.0%}")
-    if barge_in["tried"]:
+    if found["options"]["interrupt"] and not barge_in["tried"]:
+        lines.append("barged  never: the answers were over before the callers could interrupt them")
+    elif barge_in["tried"]:
         lines.append(f"barged  {barge_in['tried']} times; {barge_in['silenced']} silenced the agent")
     return lines
 
