@@ -1,8 +1,9 @@
 """A media engine without a network, run as a program: speaks the worker's protocol, and misbehaves when told to.
 
-A token tells it what to do with a leg: "refuse" answers the join with Disconnected, "silent" does not answer at all.
-DTMF tells it what to do with itself: "die", "hang" or "garbage". Everybody else's room has a phone called "ann" in it,
-who hears the track at once; every command is noted in the file that FAKE_ENGINE_LOG names.
+A token tells it what to do with a leg: "refuse" answers the join with Disconnected, "silent" does not answer at all,
+"die once" ends the first program that meets it. DTMF tells it what to do with itself: "die", "hang" or "garbage"; or
+with the leg: "lost" and "told" end it. Everybody else's room has a phone called "ann" in it, who hears the track at
+once. Every command is noted in the file that FAKE_ENGINE_LOG names, and the last token beside it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class FakeEngine:
         self._hanging = False
         self._legs: set[int] = set()
         self._log = Path(os.environ["FAKE_ENGINE_LOG"])
+        self._tokens = self._log.with_name("token")
 
     def serve(self) -> None:
         self.tell(0, ready=pb.Ready(version="fake"))
@@ -58,13 +60,19 @@ class FakeEngine:
     def do(self, command: pb.Command) -> None:
         what = command.WhichOneof("do")
         with self._log.open("a") as log:
-            log.write(f"{command.leg} {what}\n")
+            if what != "ask_stats" or command.leg:
+                shared = " shared" if command.join.shared else ""
+                log.write(f"{command.leg} {what}{shared}\n")
+                if what == "join":
+                    self._tokens.write_text(command.join.token)
         match what:
             case "join":
                 self.join(command.leg, command.join.token)
+            case "ask_stats":
+                self.tell(command.leg, stats=pb.Stats(received=7, ran_dry=1))
             case "leave":
                 self._legs.discard(command.leg)
-                self.tell(command.leg, left=pb.Left())
+                self.tell(command.leg, left=pb.Left(stats=pb.Stats(sent=3)))
             case "publish":
                 self.tell(command.leg, published=pb.Published())
                 self.tell(command.leg, track_heard=pb.TrackHeard())
@@ -73,11 +81,16 @@ class FakeEngine:
             case "end":
                 self.tell(command.leg, last_packet=pb.LastPacket(utterance=command.end.utterance, samples=320))
             case "send_dtmf":
-                self.misbehave(command.send_dtmf.digits)
+                self.misbehave(command.leg, command.send_dtmf.digits)
 
     def join(self, leg: int, token: str) -> None:
         if token == "silent":
             return
+        if token == "die once":
+            again = self._log.with_name("died")
+            if not again.exists():
+                again.touch()
+                os._exit(1)
         if token == "refuse":
             self.tell(leg, disconnected=pb.Disconnected(reason="join_failed", detail="no such room"))
             return
@@ -87,9 +100,11 @@ class FakeEngine:
         self._legs.add(leg)
         self.tell(leg, joined=pb.Joined())
 
-    def misbehave(self, how: str) -> None:
+    def misbehave(self, leg: int, how: str) -> None:
         if how == "die":
             os._exit(1)
+        if how in ("lost", "told"):
+            self.tell(leg, disconnected=pb.Disconnected(reason="signal_close", by_server=how == "told"))
         if how == "garbage":
             self._sock.sendall(HEAD.pack(2**31) + b"x")
         self._hanging = how == "hang"

@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 
 from trunkline.core.errors import ConfigError, MediaError
-from trunkline.media import engine_process, native
+from trunkline.media import engine_process, native, native_leg
 from trunkline.media.choice import make_engine
 from trunkline.media.engine import (
     CallerFrame,
+    Disconnected,
     FirstPacket,
     LastPacket,
     MediaEvent,
+    MediaStats,
     ParticipantJoined,
     ParticipantKind,
     ParticipantLeft,
@@ -27,7 +29,8 @@ from trunkline.media.engine import (
     Reconnecting,
     TrackHeard,
 )
-from trunkline.media.native import NativeEngine, NativeLeg
+from trunkline.media.native import NativeEngine
+from trunkline.media.native_leg import NativeLeg
 from trunkline.media.sdk import SdkEngine
 from trunkline.settings import MediaEngineChoice, Settings
 
@@ -129,7 +132,7 @@ async def test_a_refused_join_is_an_error_and_leaves_nothing(engine: NativeEngin
 async def test_a_join_without_an_answer_is_given_up(
     engine: NativeEngine, program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(native, "JOIN_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(native_leg, "JOIN_TIMEOUT_S", 0.1)
     with pytest.raises(MediaError, match="no answer within"):
         await join(engine, "silent")
     await asyncio.sleep(0.1)
@@ -187,6 +190,89 @@ async def test_who_left_meanwhile_is_told(engine: NativeEngine) -> None:
         ParticipantLeft("ann"),
         Reconnected(),
     ]
+
+
+async def test_a_join_from_nothing_brings_a_new_token(engine: NativeEngine, program: Path) -> None:
+    listener, minted = Listener(), iter(("second", "third"))
+    leg = await engine.join("ws://sfu", "first", listener, renew=lambda: next(minted))
+    await leg.send_dtmf("die")
+    await listener.until(Reconnected)
+    assert (program.parent / "token").read_text() == "second"
+    listener.events.clear()
+    # The SDK of a program that lives on gives up: the same.
+    await leg.send_dtmf("lost")
+    await listener.until(Reconnected)
+    assert (program.parent / "token").read_text() == "third"
+    assert listener.kinds() == ["Reconnecting", "ParticipantJoined", "Reconnected"]
+    await leg.send_dtmf("told")
+    assert await listener.until(Disconnected) == Disconnected("signal_close", by_server=True)
+    assert engine.restarts == 1
+
+
+async def test_a_token_that_can_not_be_renewed_is_used_again(engine: NativeEngine, program: Path) -> None:
+    def renew() -> str:
+        raise ConfigError("no key")
+
+    listener = Listener()
+    leg = await engine.join("ws://sfu", "first", listener, renew=renew)
+    await leg.send_dtmf("die")
+    await listener.until(Reconnected)
+    assert (program.parent / "token").read_text() == "first"
+
+
+async def test_a_leg_without_a_new_token_is_lost_when_the_sdk_gives_up(engine: NativeEngine) -> None:
+    leg, listener = await join(engine)
+    await leg.send_dtmf("lost")
+    assert await listener.until(Disconnected) == Disconnected("signal_close", by_server=False)
+    await leg.leave()
+
+
+async def test_a_rejoin_that_is_refused_ends_the_leg_with_the_reason(engine: NativeEngine, program: Path) -> None:
+    listener = Listener()
+    leg = await engine.join("ws://sfu", "first", listener, renew=lambda: "refuse")
+    await leg.send_dtmf("lost")
+    end = await listener.until(Disconnected)
+    assert isinstance(end, Disconnected)
+    assert end.reason == "signal_close: can't join the room: no such room"
+    await leg.leave()
+
+
+async def test_calls_come_back_also_from_an_engine_that_dies_again_at_once(engine: NativeEngine, program: Path) -> None:
+    first, listener = await join(engine)
+    second = Listener()
+    await engine.join("ws://sfu", "t", second, renew=lambda: "die once")
+    await first.send_dtmf("die")
+    await listener.until(Reconnected)
+    await second.until(Reconnected)
+    assert engine.restarts == 2
+    assert not [event for event in listener.events + second.events if isinstance(event, Disconnected)]
+
+
+async def test_shared_legs_are_joined_as_such_again(engine: NativeEngine, program: Path) -> None:
+    listener = Listener()
+    leg = await engine.join("ws://sfu", "t", listener, shared=True)
+    await leg.send_dtmf("die")
+    await listener.until(Reconnected)
+    assert commands(program) == ["1 join shared", "1 send_dtmf", "2 join shared"]
+
+
+async def test_what_was_counted_is_told_during_the_call_and_after_it(engine: NativeEngine) -> None:
+    leg, _ = await join(engine)
+    assert await leg.stats() == MediaStats(received=7, ran_dry=1)
+    assert (await engine.stats()).told() == {"received": 7, "ran_dry": 1}
+    await leg.leave()
+    assert await leg.stats() == MediaStats(sent=3)
+
+
+async def test_data_that_is_too_long_is_refused_here(engine: NativeEngine, program: Path) -> None:
+    leg, _ = await join(engine)
+    with pytest.raises(MediaError, match="at most"):
+        await leg.send_data(b"x" * 15_001)
+    with pytest.raises(MediaError, match="at most"):
+        await leg.send_data(b"x", "ä" * 129)
+    await leg.send_data(b"x", "y")
+    await leg.stats()
+    assert commands(program) == ["1 join", "1 send_data", "1 ask_stats"]
 
 
 async def test_a_hidden_leg_stays_hidden(engine: NativeEngine, program: Path) -> None:

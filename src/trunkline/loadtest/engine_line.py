@@ -29,7 +29,8 @@ from trunkline.media.engine import (
     TrackHeard,
 )
 from trunkline.media.impairment import Impairment
-from trunkline.media.native import NativeEngine, NativeLeg
+from trunkline.media.native import NativeEngine
+from trunkline.media.native_leg import NativeLeg
 
 T = TypeVar("T")
 

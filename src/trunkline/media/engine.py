@@ -10,11 +10,19 @@ says that nothing more comes; `pause`, `resume` and `flush` act on what is being
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Protocol, TypeAlias
 
+from trunkline.core.errors import MediaError
 from trunkline.core.units import Pcm
+
+MAX_DATA_BYTES = 15_000
+MAX_TOPIC_BYTES = 256
+
+RenewToken: TypeAlias = Callable[[], str]
+"""Mints a new token for the same participant of the same room; raises a TrunklineError where it can't."""
 
 
 class ParticipantKind(Enum):
@@ -64,6 +72,21 @@ class DtmfReceived:
     """The caller pressed a key."""
 
     digit: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataReceived:
+    """The caller sent a message: at most 15,000 bytes, and 50 a second; others are counted and dropped."""
+
+    payload: bytes
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallerMuted:
+    """The caller muted the microphone, and is silent from now on; or unmuted it."""
+
+    muted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +151,8 @@ MediaEvent: TypeAlias = (
     | ParticipantLeft
     | TrackHeard
     | DtmfReceived
+    | DataReceived
+    | CallerMuted
     | FirstPacket
     | LastPacket
     | Halted
@@ -136,6 +161,53 @@ MediaEvent: TypeAlias = (
     | Reconnected
     | Disconnected
 )
+
+
+@dataclass(frozen=True, slots=True)
+class MediaStats:
+    """What an engine counted, of one leg or of all; what it does not count is 0.
+
+    Args:
+        received: Packets of the caller.
+        lost: Never came.
+        late: Came after their turn.
+        duplicate: Came twice.
+        concealed: Frames that the decoder made up.
+        fec_used: Frames got back from the packet after them.
+        malformed: Packets and messages that were none, came too fast, or could not be decoded.
+        sent: Packets of ours.
+        ran_dry: Times that nothing was there to play within an utterance.
+        refused: Commands that could not be done.
+        late_ticks: Of the whole engine: ticks of 20 ms that came late.
+        dropped_ticks: Of the whole engine: ticks that the worker was too slow to take.
+        target_ms: Delay of the jitter buffer now; of all legs the longest.
+        legs: Calls that the engine carries now.
+    """
+
+    received: int = 0
+    lost: int = 0
+    late: int = 0
+    duplicate: int = 0
+    concealed: int = 0
+    fec_used: int = 0
+    malformed: int = 0
+    sent: int = 0
+    ran_dry: int = 0
+    refused: int = 0
+    late_ticks: int = 0
+    dropped_ticks: int = 0
+    target_ms: int = 0
+    legs: int = 0
+
+    def told(self) -> dict[str, int]:
+        """Those that are not 0, for a log."""
+        return {name: value for name, value in asdict(self).items() if value}
+
+
+def check_data(payload: bytes, topic: str) -> None:
+    """Raises MediaError where a message is longer than may be sent."""
+    if len(payload) > MAX_DATA_BYTES or len(topic.encode()) > MAX_TOPIC_BYTES:
+        raise MediaError(f"data has at most {MAX_DATA_BYTES} bytes, its topic {MAX_TOPIC_BYTES}")
 
 
 class MediaListener(Protocol):
@@ -197,6 +269,22 @@ class MediaLeg(Protocol):
         """Sends keys to the caller's side."""
         ...
 
+    async def send_data(self, payload: bytes, topic: str = "") -> None:
+        """Sends a message to the one we listen to, or to all where there is none.
+
+        Args:
+            payload: At most 15,000 bytes.
+            topic: At most 256 bytes of UTF-8.
+
+        Raises:
+            MediaError: it is longer.
+        """
+        ...
+
+    async def stats(self) -> MediaStats:
+        """What was counted so far; also when it has left. Raises MediaError where the engine does not answer."""
+        ...
+
     async def leave(self) -> None:
         """Leaves the room; no event follows. May be called twice."""
         ...
@@ -214,16 +302,24 @@ class MediaEngine(Protocol):
         """Comes up, once, before the first join. Raises MediaError."""
         ...
 
-    async def join(self, url: str, token: str, listener: MediaListener) -> MediaLeg:
+    async def join(
+        self, url: str, token: str, listener: MediaListener, *, renew: RenewToken | None = None, shared: bool = False
+    ) -> MediaLeg:
         """Joins a room within 5 s.
+
+        Shared legs with the same URL, room and identity are one participant, with a track for each, which only the
+        caller that the leg listens to may hear; no two of them listen to the same caller. Each is told of everybody in
+        the room, and of keys, data and mute only of its own caller. The participant leaves with the last of them.
 
         Args:
             url: The SFU, ws or wss.
             token: A LiveKit token that names room and identity.
             listener: Is told of participants that are there already before this returns.
+            renew: Asked for a new token before the engine joins from nothing, since the first may be too old by then.
+            shared: Be one participant with other legs. Only the native engine can.
 
         Raises:
-            MediaError: with the reason; nothing is left in the room.
+            MediaError: with the reason, also where legs can't be shared; nothing is left in the room.
         """
         ...
 

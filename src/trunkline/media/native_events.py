@@ -6,11 +6,14 @@ from collections.abc import Callable
 
 from trunkline.core.units import us_to_s
 from trunkline.media.engine import (
+    CallerMuted,
+    DataReceived,
     DtmfReceived,
     FirstPacket,
     Halted,
     LastPacket,
     MediaEvent,
+    MediaStats,
     ParticipantJoined,
     ParticipantKind,
     ParticipantLeft,
@@ -34,6 +37,11 @@ def translated(event: pb.Event) -> MediaEvent | None:
     return translate(event) if translate is not None else None
 
 
+def counted(stats: pb.Stats) -> MediaStats:
+    """What the engine counted."""
+    return MediaStats(**{name: getattr(stats, name) for name in MediaStats.__slots__})
+
+
 def _participant(event: pb.Event) -> ParticipantJoined:
     joined = event.participant_joined
     kind = _KINDS.get(joined.kind, ParticipantKind.WEBRTC)
@@ -51,6 +59,8 @@ _TRANSLATIONS: dict[str, Callable[[pb.Event], MediaEvent]] = {
     "ran_dry": lambda event: RanDry(event.ran_dry.utterance, us_to_s(event.at_us)),
     "track_heard": lambda _event: TrackHeard(),
     "dtmf": lambda event: DtmfReceived(event.dtmf.digit),
+    "data": lambda event: DataReceived(event.data.payload, event.data.topic),
+    "muted": lambda event: CallerMuted(event.muted.muted),
     "reconnecting": lambda _event: Reconnecting(),
     "reconnected": lambda _event: Reconnected(),
 }

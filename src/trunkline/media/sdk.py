@@ -20,17 +20,24 @@ from livekit import rtc
 from trunkline.core.errors import MediaError
 from trunkline.core.units import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE_HZ, Pcm
 from trunkline.media.engine import (
+    MAX_DATA_BYTES,
+    MAX_TOPIC_BYTES,
     CallerFrame,
+    CallerMuted,
+    DataReceived,
     Disconnected,
     DtmfReceived,
     MediaEvent,
     MediaListener,
+    MediaStats,
     ParticipantJoined,
     ParticipantKind,
     ParticipantLeft,
     Reconnected,
     Reconnecting,
+    RenewToken,
     TrackHeard,
+    check_data,
 )
 from trunkline.media.playout import Playout
 
@@ -69,8 +76,12 @@ class SdkEngine:
     async def start(self) -> None:
         """There is nothing to start."""
 
-    async def join(self, url: str, token: str, listener: MediaListener) -> SdkLeg:
-        """Joins a room within 5 s. See `MediaEngine.join`."""
+    async def join(
+        self, url: str, token: str, listener: MediaListener, *, renew: RenewToken | None = None, shared: bool = False
+    ) -> SdkLeg:
+        """Joins a room within 5 s. See `MediaEngine.join`. Tokens are renewed by the SDK; legs can't be shared."""
+        if shared:
+            raise MediaError("the sdk engine has a participant for each call: shared rooms need MEDIA_ENGINE=native")
         leg = SdkLeg(listener, on_left=self._legs.discard)
         self._legs.add(leg)
         try:
@@ -172,6 +183,15 @@ class SdkLeg:
                 raise MediaError(f"{digit!r} is no DTMF key")
             await self._room.local_participant.publish_dtmf(code=codes[digit], digit=digit)
 
+    async def send_data(self, payload: bytes, topic: str = "") -> None:
+        check_data(payload, topic)
+        to = [self._listening_to] if self._listening_to else []
+        await self._room.local_participant.publish_data(payload, destination_identities=to, topic=topic)
+
+    async def stats(self) -> MediaStats:
+        """Only the ticks that came late are counted, and of this leg: the SDK keeps the rest to itself."""
+        return MediaStats(late_ticks=self.late_ticks)
+
     def hide(self) -> None:
         """Takes the caller's permission to hear us."""
         if not self._left and self._source is not None:
@@ -241,6 +261,9 @@ class SdkLeg:
         room.on("track_subscribed", self._on_subscribed)
         room.on("local_track_subscribed", lambda _track: self._tell(TrackHeard()))
         room.on("sip_dtmf_received", lambda dtmf: self._tell(DtmfReceived(dtmf.digit)))
+        room.on("data_received", self._on_data)
+        room.on("track_muted", lambda who, track: self._on_muted(who, track, muted=True))
+        room.on("track_unmuted", lambda who, track: self._on_muted(who, track, muted=False))
         room.on("reconnecting", lambda: self._tell(Reconnecting()))
         room.on("reconnected", lambda: self._tell(Reconnected()))
         room.on("disconnected", self._on_disconnected)
@@ -259,6 +282,16 @@ class SdkLeg:
         if self._reader is not None:
             self._reader.cancel()
         self._reader = self._spawn(self._read(track))
+
+    def _on_data(self, packet: rtc.DataPacket) -> None:
+        topic = packet.topic or ""
+        known = packet.participant is not None and packet.participant.identity == self._listening_to
+        if known and len(packet.data) <= MAX_DATA_BYTES and len(topic.encode()) <= MAX_TOPIC_BYTES:
+            self._tell(DataReceived(packet.data, topic))
+
+    def _on_muted(self, participant: Any, publication: Any, muted: bool) -> None:
+        if participant.identity == self._listening_to and publication.kind == rtc.TrackKind.KIND_AUDIO:
+            self._tell(CallerMuted(muted))
 
     def _on_disconnected(self, reason: Any = None) -> None:
         name = rtc.DisconnectReason.Name(reason) if reason is not None else "unknown"

@@ -15,9 +15,11 @@ from trunkline.media.engine import (
     CallerFrame,
     MediaEvent,
     MediaListener,
+    MediaStats,
     ParticipantJoined,
     ParticipantKind,
     ParticipantLeft,
+    RenewToken,
     TrackHeard,
 )
 from trunkline.media.playout import Playout
@@ -30,12 +32,14 @@ class FakeLeg:
 
     def __init__(self, listener: MediaListener) -> None:
         self.listener = listener
+        self.renew: RenewToken | None = None
         self.published = False
         self.hidden = False
         self.left = False
         self.listening_to = ""
         self.sent: list[Pcm] = []
         self.dtmf = ""
+        self.data: list[tuple[bytes, str]] = []
         self.calls: list[str] = []
         self._playout = Playout()
         self._pacer: asyncio.Task[None] | None = None
@@ -68,6 +72,12 @@ class FakeLeg:
 
     async def send_dtmf(self, digits: str) -> None:
         self.dtmf += digits
+
+    async def send_data(self, payload: bytes, topic: str = "") -> None:
+        self.data.append((payload, topic))
+
+    async def stats(self) -> MediaStats:
+        return MediaStats(sent=len(self.sent))
 
     def hide(self) -> None:
         self.hidden = True
@@ -123,11 +133,14 @@ class FakeEngine:
     async def start(self) -> None:
         """There is nothing to start."""
 
-    async def join(self, url: str, token: str, listener: MediaListener) -> FakeLeg:
+    async def join(
+        self, url: str, token: str, listener: MediaListener, *, renew: RenewToken | None = None, shared: bool = False
+    ) -> FakeLeg:
         await asyncio.sleep(0.05)
         if self.refuse:
             raise MediaError(self.refuse)
         leg = FakeLeg(listener)
+        leg.renew = renew
         self.legs.append(leg)
         return leg
 
