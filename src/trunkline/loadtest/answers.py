@@ -81,8 +81,10 @@ def check_call(call: PlacedCall, rows: list[TurnRow], expected: int, *, coded: b
 
 
 def _why_unanswered(call: PlacedCall, row: TurnRow | None) -> str:
-    if row is None or (row.turn == len(call.turns) and call.outcome is not Outcome.COMPLETED):
+    if call.outcome is not Outcome.COMPLETED and (row is None or row.turn == len(call.turns)):
         return f"the call was {call.outcome.value}: {call.problem}"
+    if row is None:
+        return "not spoken"
     if not row.outcome:
         return "no sound came, and the agents have no record of this speech"
     if row.outcome == TurnOutcome.UNANSWERED:

@@ -20,8 +20,8 @@ INK, FAINT, GRID = "#20242c", "#6a7280", "#d8dce4"
 BLUE, ORANGE, GREEN, PURPLE = "#3a78c9", "#d9752b", "#2f9468", "#8a5fc7"
 _OF_PAGE = {INK: "var(--ink)", FAINT: "var(--faint)", GRID: "var(--grid)"}
 BINS = 40
-WINDOWS = 24
-LEAST_A_WINDOW = 5
+WINDOWS = 30
+LEAST_A_WINDOW = 20
 """Percentiles of fewer turns say nothing."""
 
 
