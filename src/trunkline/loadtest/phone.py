@@ -28,6 +28,7 @@ from trunkline.loadtest.phone_events import (
     Ringing,
     read_event,
 )
+from trunkline.media.impairment import Impairment
 
 __all__ = [
     "Answered",
@@ -186,7 +187,7 @@ class Phone:
         caller: str = "",
         wav: Path | None = None,
         codec: str = "pcmu",
-        impair: Mapping[str, Any] | None = None,
+        impair: Impairment | None = None,
     ) -> PhoneLine:
         """Places a call.
 
@@ -197,9 +198,7 @@ class Phone:
             caller: The number that calls.
             wav: Where to record: stereo, caller left, what is heard right; 16 kHz where G.722 is offered, else 8 kHz.
             codec: What is offered, the best first: "g722", "pcmu", "pcma", or several with commas between.
-            impair: What is wrong with the caller and its network, as `media-engine/internal/impair` reads it, such as
-                {"seed": 7, "received": {"loss": 0.02, "jitter_ms": 30}, "sound": {"echo": {"gain_db": -20}}}. The same
-                seed gives the same losses, delays and noise.
+            impair: What is wrong with the caller and its network, at the phone itself.
         """
         if name in self._lines:
             raise ValueError(f"a call named {name!r} was placed already")
@@ -210,7 +209,7 @@ class Phone:
         if wav is not None:
             command["wav"] = str(wav)
         if impair is not None:
-            command["impair"] = impair
+            command["impair"] = impair.as_dict()
         await self.send(command)
         return line
 
