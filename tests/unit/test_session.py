@@ -136,6 +136,7 @@ def start(
             endpointing=EndpointingParams(),
         ),
         policy="final",
+        renew_token=lambda token: f"{token} renewed",
     )
     session = Session(JOB, tools, now=asyncio.get_running_loop().time)
     return Call(engine, orchestrator, records, session, asyncio.create_task(session.run()))
@@ -411,3 +412,12 @@ async def test_a_refused_caller_that_is_removed_from_the_room_first_still_ends_a
     call.engine.phone_joins(token="forged")
     call.engine.phone_leaves()
     assert (await asyncio.wait_for(call.task, 5)).reason is Reason.REFUSED_TOKEN
+
+
+@in_virtual_time
+async def test_the_engine_can_renew_the_jobs_token() -> None:
+    call = await start_answered()
+    renew = call.engine.legs[-1].renew
+    assert renew is not None
+    assert renew() == f"{JOB.token} renewed"
+    await call.hang_up()

@@ -104,6 +104,7 @@ class SessionTools:
         marks: Takes the records.
         make_parts: Makes a conversation's parts, new for each call.
         policy: When the agent answers, for the records.
+        renew_token: Makes a job's token, perhaps expired, valid again; raises ConfigError.
     """
 
     worker: str
@@ -113,6 +114,7 @@ class SessionTools:
     marks: RecordSink
     make_parts: Callable[[], ConversationParts]
     policy: str
+    renew_token: Callable[[str], str]
 
 
 class Session:
@@ -205,6 +207,10 @@ class Session:
             case media.Disconnected(reason, by_server):
                 log.info("media_disconnected", reason=reason)
                 self._feed(Failed(_termination_of(reason, by_server)))
+            case media.DataReceived(payload, topic):
+                log.info("data_received", bytes=len(payload), topic_chars=len(topic))
+            case media.CallerMuted(muted):
+                log.info("caller_muted", muted=muted)
             case media.Reconnecting() | media.Reconnected():
                 log.warning("media_connection", state=type(event).__name__.lower())
             case _ if self._conversation is not None:
@@ -241,7 +247,9 @@ class Session:
         self._conversation = Conversation(self._tools.make_parts(), self._clock, self._on_turn, self)
         preparing = asyncio.get_running_loop().create_task(self._conversation.prepare())
         try:
-            self._leg = await self._tools.engine.join(self.job.url, self.job.token, self)
+            self._leg = await self._tools.engine.join(
+                self.job.url, self.job.token, self, renew=lambda: self._tools.renew_token(self.job.token)
+            )
             await preparing
         finally:
             preparing.cancel()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import time
 
 import structlog
 
@@ -22,6 +23,7 @@ from trunkline.agent.orchestrator_client import OrchestratorClient
 from trunkline.agent.pipeline.stt import make_stt, providers_warm
 from trunkline.agent.pipeline.tts import make_tts
 from trunkline.agent.pipeline.vad import VoiceActivity
+from trunkline.agent.room_token import renewed_token
 from trunkline.agent.session import Job, Session, SessionTools
 from trunkline.core import wire
 from trunkline.core.endpointing import EndpointingParams
@@ -66,6 +68,7 @@ class Worker:
             marks=self._marks,
             make_parts=self._make_parts,
             policy=settings.reply_on,
+            renew_token=lambda token: renewed_token(settings, token, time.time()),
         )
 
     async def run(self) -> None:
