@@ -10,6 +10,7 @@ they stand out of the noise. From that true end the hangover is counted, so the 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +20,14 @@ from trunkline.core.units import FRAME_S, SILENCE_DBFS
 
 _SLACK_S = 0.1
 """Frames are kept a little longer than is walked back, since windows and frames do not end together."""
+
+LEVEL_FRAMES = 3
+
+FIRST_FRAMES = 25
+"""The noise of the line is learned sooner in the first half second of a call."""
+
+LOUDEST_GATE_DBFS = -38.0
+"""However loud the caller was: a sound above this can be the caller's, who may have moved away from the phone."""
 
 PAUSE_S = 0.08
 """A shorter silence is the closure of a plosive, not a pause."""
@@ -39,6 +48,10 @@ class EndpointingParams:
         hangover: Bounds of the silence that ends the burst.
         lookback_s: How far start and end may each be walked back, in seconds.
         stand_out_db: A frame belongs to the speech if it is this much above the noise floor.
+        start_stand_out_db: A window can start speech if its loudest frame is this much above the noise floor, which
+            people in the background rarely are.
+        below_caller_db: Nor can a window start speech that is this much below what the caller is known to speak at.
+        below_caller_still_db: Nor does it go on with speech where it is this much below.
         minimum_dbfs: Frames below this are never speech.
     """
 
@@ -48,6 +61,9 @@ class EndpointingParams:
     hangover: HangoverParams = field(default_factory=HangoverParams)
     lookback_s: float = 0.3
     stand_out_db: float = 9.0
+    start_stand_out_db: float = 13.0
+    below_caller_db: float = 14.0
+    below_caller_still_db: float = 20.0
     minimum_dbfs: float = -55.0
 
 
@@ -90,6 +106,8 @@ class Endpointer:
         kept_s = self.params.lookback_s + self.params.hangover.max_s + _SLACK_S
         self._frames: deque[tuple[float, float]] = deque(maxlen=round(kept_s / FRAME_S))
         self._floor_dbfs = -60.0
+        self._floor_frames = 0
+        self._caller_dbfs: float | None = None
         self._soft_windows = 0
         self._voiced_s = 0.0
         self._started_at = 0.0
@@ -113,7 +131,9 @@ class Endpointer:
             return self._end_if_silent(ended_at)
         # The floor follows quickly downwards and slowly upwards, so that speech does not lift it.
         level = max(level_dbfs, SILENCE_DBFS)
-        step = 0.3 if level < self._floor_dbfs else 0.02
+        self._floor_frames += 1
+        rise = 0.02 if self._floor_frames > FIRST_FRAMES else 0.1
+        step = 0.3 if level < self._floor_dbfs else rise
         self._floor_dbfs += step * (level - self._floor_dbfs)
         return None
 
@@ -135,6 +155,8 @@ class Endpointer:
         self._soft_windows = self._soft_windows + 1 if probability >= self.params.soft_start_probability else 0
         if not sure and self._soft_windows < 2:
             return None
+        if self._level_dbfs(ended_at) < self._gate_dbfs():
+            return None
         onset_at = self._onset(started_at - (self._soft_windows - 1) * length_s if self._soft_windows else started_at)
         self.speaking = True
         self._started_at = onset_at
@@ -151,14 +173,15 @@ class Endpointer:
         self._ended_at = self._gap_s = None
 
     def _while_speaking(self, started_at: float, ended_at: float, probability: float) -> EndpointEvent | None:
-        if probability >= self.params.stop_probability:
+        # What is too quiet is the detector's decay, or somebody in the background.
+        level_dbfs = self._level_dbfs(ended_at)
+        if probability >= self.params.stop_probability and level_dbfs >= self._still_dbfs():
             if self._silent_since is not None and started_at - self._silent_since >= PAUSE_S:
                 self.hangover.went_on_after(started_at - self._silent_since)
             self._silent_since = None
             self._last_voiced_at = ended_at
-            # What is quiet is the detector's decay, and no voice.
-            if self._loudest_dbfs(started_at, ended_at) >= self._threshold_dbfs():
-                self._voiced_s += ended_at - started_at
+            self._voiced_s += ended_at - started_at
+            self._learn_level(level_dbfs)
             self._learn_from_gap()
             return SpeechContinues(self._voiced_s)
         if self._silent_since is None:
@@ -180,16 +203,38 @@ class Endpointer:
                 self.hangover.went_on_after(self._gap_s)
             self._gap_s = None
 
-    def _loudest_dbfs(self, started_at: float, ended_at: float) -> float:
-        """Level of the loudest frame whose middle lies in this time."""
-        loudest_dbfs = SILENCE_DBFS
+    def _learn_level(self, level_dbfs: float) -> None:
+        """How loud the caller is in loud moments: quickly up, slowly down, and not from what may be no word."""
+        if self._voiced_s < WORD_S:
+            return
+        if self._caller_dbfs is None:
+            self._caller_dbfs = level_dbfs
+        step = 0.2 if level_dbfs > self._caller_dbfs else 0.03
+        self._caller_dbfs += step * (level_dbfs - self._caller_dbfs)
+
+    def _gate_dbfs(self) -> float:
+        """What is quieter starts no speech."""
+        gate_dbfs = max(self._floor_dbfs + self.params.start_stand_out_db, self.params.minimum_dbfs)
+        if self._caller_dbfs is not None:
+            gate_dbfs = max(gate_dbfs, self._caller_dbfs - self.params.below_caller_db)
+        return min(gate_dbfs, max(LOUDEST_GATE_DBFS, self._floor_dbfs + self.params.start_stand_out_db))
+
+    def _still_dbfs(self) -> float:
+        """What is quieter does not go on with speech."""
+        still_dbfs = self._threshold_dbfs()
+        if self._caller_dbfs is not None:
+            still_dbfs = max(still_dbfs, min(self._caller_dbfs - self.params.below_caller_still_db, LOUDEST_GATE_DBFS))
+        return still_dbfs
+
+    def _level_dbfs(self, ended_at: float) -> float:
+        """Level of the 60 ms before an instant: a peak in the background is shorter, a syllable is not."""
+        powers = []
         for frame_ended_at, level_dbfs in self._back_from(ended_at):
-            middle_at = frame_ended_at - FRAME_S / 2
-            if middle_at < started_at:
+            if frame_ended_at - FRAME_S / 2 <= ended_at:
+                powers.append(10.0 ** (level_dbfs / 10.0))
+            if len(powers) == LEVEL_FRAMES:
                 break
-            if middle_at <= ended_at:
-                loudest_dbfs = max(loudest_dbfs, level_dbfs)
-        return loudest_dbfs
+        return 10.0 * math.log10(sum(powers) / len(powers)) if powers else SILENCE_DBFS
 
     def _onset(self, detected_at: float) -> float:
         """Start of the unbroken run of frames that stand out of the noise and reach the detected window."""

@@ -26,15 +26,16 @@ def _words(text: str) -> frozenset[str]:
 
 
 NUMBERS = _words(
-    """zero oh one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
-    eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand double triple plus dash
-    point dot"""
+    """zero oh one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+    seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand double
+    triple plus dash point dot"""
 )
 """A number is rarely said in one breath."""
 
 UNFINISHED = _words(
-    """a an the my your his her its our their some any every and or but because if when while which whose than then as of
-    to from with without by into at am be been i we they i'm it's i'd i'll we're would could should um uh er erm hmm"""
+    """a an the my your his her its our their some any every and or but because if when while which whose than then as
+    of to from with without by into at am be been i we they i'm it's i'd i'll we're would could should um uh er
+    erm hmm"""
 )
 """After one of these the sentence goes on: articles, conjunctions, prepositions, auxiliaries, fillers."""
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import get_args
 
+from trunkline.core.barge_in import Meaning, OverAnswer, meaning_of
 from trunkline.core.endpointing import SpeechContinues, SpeechEnded, SpeechStarted
 from trunkline.core.errors import LocalProtocolError
 from trunkline.core.machine import Deadline
@@ -91,10 +92,6 @@ TRANSITIONS: dict[tuple[State, type[TurnEvent]], str] = {
     **{(State.CLOSED, late): "_ignore" for late in get_args(TurnEvent)},
 }
 
-BACKCHANNELS = frozenset({"mhm", "mm", "hm", "hmm", "uh", "um", "uhu", "uh-huh", "ah", "oh", "yeah", "okay", "ok"})
-"""Words that tell the agent to go on, not to stop."""
-
-
 _OPEN = {True: "open", False: "not open"}
 
 
@@ -115,8 +112,8 @@ class TurnMachine:
         self._halting: OpenTurn | None = None
         self._burst_open = False
         self._dismissed = False
-        self._voiced_s = 0.0
-        self._barge_in_at = 0.0
+        self._taken_back = False
+        self._over = OverAnswer(self.params.barge_in, 0.0)
         self._deadline: Deadline | None = None
 
     def handle(self, event: TurnEvent, now: float) -> list[TurnEffect]:
@@ -139,7 +136,7 @@ class TurnMachine:
         if due is None:
             return []
         if due.reason == "barge_in":
-            return self._take_back()
+            return self._barge_in(now) if self._over.likely(now) else self._take_back()
         if due.reason in ("final", "stable_partial"):
             return self._answer(now)
         return self._give_up(now)
@@ -189,7 +186,7 @@ class TurnMachine:
 
     def _on_start_listening(self, event: SpeechStarted, now: float) -> list[TurnEffect]:
         """A new burst; it goes on with the turn whose final is still awaited, if there is one."""
-        self._burst_open, self._dismissed = True, False
+        self._burst_open, self._dismissed, self._taken_back = True, False, False
         self._deadline = None
         if self._turn is None:
             self._open_turn(event.at)
@@ -204,7 +201,7 @@ class TurnMachine:
         self._burst_open = True
         if turn.prompted:
             # It may be a cough, which would take a greeting back for good: only speech that goes on does.
-            self._dismissed, self._voiced_s, self._barge_in_at = True, 0.0, event.at
+            self._doubt(event.at)
             return []
         turn.asked = False
         turn.answer = ""
@@ -217,33 +214,38 @@ class TurnMachine:
     def _on_start_speaking(self, event: SpeechStarted, now: float) -> list[TurnEffect]:
         turn = self._answering
         assert turn is not None
-        self._burst_open, self._dismissed, self._voiced_s = True, False, 0.0
-        self._barge_in_at = event.at
+        self._burst_open = True
+        self._doubt(event.at)
+        self._dismissed = False
         if not self.params.confirm_barge_in:
             return self._barge_in(now)
         self.state = State.PAUSED
-        self._deadline = Deadline(now + self.params.barge_in_decision_s, "barge_in")
+        self._deadline = Deadline(now + self.params.barge_in.decision_s, "barge_in")
         return [PausePlayout(turn.number)]
 
     def _on_continue(self, event: SpeechContinues, now: float) -> list[TurnEffect]:
-        self._voiced_s = event.voiced_s
-        if not self._dismissed or self._voiced_s < self.params.barge_in_voiced_s:
-            return []
-        # What was taken for a noise goes on: it is speech after all.
+        """What was taken for a noise, or was not asked for, may go on: then it is speech after all."""
+        self._over.voiced(event.voiced_s, now)
+        enough = self._over.certain if self._taken_back else event.voiced_s >= self.params.barge_in.voiced_s
+        return self._believe(now) if self._dismissed and enough else []
+
+    def _believe(self, now: float) -> list[TurnEffect]:
+        """Speech after all: it interrupts what is being said, and is a turn."""
         if self.state is State.SPEAKING:
             return self._barge_in(now)
         effects = self._give_up(now) if self.state is State.DECIDING else []
         self._dismissed = False
-        self._open_turn(self._barge_in_at)
+        self._open_turn_over(now)
         return effects
 
     def _on_continue_paused(self, event: SpeechContinues, now: float) -> list[TurnEffect]:
-        self._voiced_s = event.voiced_s
-        return self._barge_in(now) if self._voiced_s >= self.params.barge_in_voiced_s else []
+        self._over.voiced(event.voiced_s, now)
+        return self._barge_in(now) if self._over.certain else []
 
     def _on_end(self, event: SpeechEnded, now: float) -> list[TurnEffect]:
         """A burst ends: the turn's own, or one that was taken back."""
         self._burst_open = False
+        self._over.ended_at = event.at
         if self._dismissed:
             return []
         turn = self._turn or self._answering
@@ -252,20 +254,28 @@ class TurnMachine:
         turn.mark(Mark.SPEECH_END, event.at)
         if turn.asked:
             return self._close_if_over()
+        self._await_final(now)
+        return []
+
+    def _await_final(self, now: float) -> None:
+        turn = self._turn
+        assert turn is not None
         # Words that are final already need no long wait: the vendor may have nothing left to say.
         wait_s = min(0.5, self.params.final_timeout_s) if turn.finals else self.params.final_timeout_s
         self._deadline = Deadline(now + wait_s, "final")
-        return []
 
     def _on_end_paused(self, event: SpeechEnded, now: float) -> list[TurnEffect]:
         self._burst_open = False
+        self._over.ended_at = event.at
         return self._take_back()
 
     # --- words ---
 
     def _on_partial(self, event: PartialHeard, now: float) -> list[TurnEffect]:
         turn = self._turn
-        if turn is None or not event.text:
+        if turn is None:
+            return self._on_words_of_answered(event, now)
+        if not event.text:
             return []
         turn.mark(Mark.STT_PARTIAL, now)
         changed = event.text != turn.partial
@@ -288,8 +298,10 @@ class TurnMachine:
         return self._answer(now)
 
     def _on_words_of_answered(self, event: PartialHeard | FinalHeard, now: float) -> list[TurnEffect]:
-        """The rest of a burst that is being answered: kept, not answered."""
+        """The rest of a burst that is being answered: kept, not answered. Of one that was taken back: late proof."""
         turn = self._answering
+        if self._taken_back and self._dismissed and meaning_of(event.text) is Meaning.STOP:
+            return self._believe(now) + self.handle(event, now)
         if turn is not None and not turn.prompted and not self._dismissed and isinstance(event, FinalHeard):
             turn.add_final(event.text, now)
         return []
@@ -302,9 +314,8 @@ class TurnMachine:
             # The final of the burst that is being answered was still due: it comes first.
             turn.add_final(event.text, now)
             return []
-        if not set(event.text.lower().split()) - BACKCHANNELS:
-            return []
-        return self._barge_in(now) + self.handle(event, now)
+        self._over.heard(event.text)
+        return self._barge_in(now) + self.handle(event, now) if self._over.certain else []
 
     # --- the answer ---
 
@@ -343,16 +354,16 @@ class TurnMachine:
         """There will be no (more) answer; speech that had paused it is a turn like any other."""
         turn = self._answering
         assert turn is not None
-        self._leave_answer()
+        self._leave_answer(now)
         return [CancelReply(turn.number), turn.closed(TurnOutcome.UNANSWERED)]
 
-    def _leave_answer(self) -> None:
+    def _leave_answer(self, now: float) -> None:
         """Listens again. A burst that had paused the answer opens the next turn."""
         paused = self.state is State.PAUSED
         self._answering = None
         self._listen()
         if paused:
-            self._open_turn(self._barge_in_at)
+            self._open_turn_over(now)
 
     def _on_playing(self, event: PlaybackStarted, now: float) -> list[TurnEffect]:
         turn = self._answering
@@ -375,7 +386,7 @@ class TurnMachine:
         turn.heard_samples = event.samples
         if self.state is State.PAUSED:
             # It had ended before the pause.
-            self._leave_answer()
+            self._leave_answer(now)
             return [turn.closed(TurnOutcome.ANSWERED)]
         self._listen()
         return self._close_if_over()
@@ -426,14 +437,14 @@ class TurnMachine:
         if asked is not None:
             effects.append(asked.closed(TurnOutcome.UNANSWERED))
         if self._burst_open and not self._dismissed:
-            self._dismissed, self._voiced_s, self._barge_in_at = True, 0.0, now
+            self._doubt(now)
         return effects
 
     def _on_empty(self, event: ReplyEmpty, now: float) -> list[TurnEffect]:
         turn = self._answering
         if turn is None or turn.number != event.turn or self.state is not State.DECIDING:
             return []
-        self._leave_answer()
+        self._leave_answer(now)
         if turn.prompted and not turn.finals:
             # Nobody spoke, and nobody does: it was no turn.
             self._count -= 1
@@ -446,7 +457,7 @@ class TurnMachine:
         """Neither voice nor words confirmed it: the answer goes on."""
         turn = self._answering
         assert turn is not None
-        self._dismissed = True
+        self._dismissed = self._taken_back = True
         self._deadline = None
         self.state = State.SPEAKING
         turn.marks.pop(Mark.PLAYBACK_STOP, None)
@@ -455,13 +466,13 @@ class TurnMachine:
     def _barge_in(self, now: float) -> list[TurnEffect]:
         turn = self._answering
         assert turn is not None
-        turn.mark(Mark.BARGE_IN, self._barge_in_at)
+        turn.mark(Mark.BARGE_IN, self._over.started_at)
         self.barge_ins += 1
         self._dismissed = False
         effects: list[TurnEffect] = [CancelReply(turn.number), *self._close_halted()]
         self._answering, self._halting = None, turn
         self._listen()
-        self._open_turn(self._barge_in_at)
+        self._open_turn_over(now)
         return effects + (self._close_halted() if Mark.PLAYBACK_STOP in turn.marks else [])
 
     def _on_halted(self, event: PlaybackHalted, now: float) -> list[TurnEffect]:
@@ -485,6 +496,19 @@ class TurnMachine:
     def _open_turn(self, started_at: float) -> None:
         self._count += 1
         self._turn = OpenTurn(self._count, {Mark.SPEECH_START: started_at})
+
+    def _open_turn_over(self, now: float) -> None:
+        """The burst over the answer becomes a turn; where it has ended already, its words are awaited."""
+        self._open_turn(self._over.started_at)
+        assert self._turn is not None
+        if not self._burst_open:
+            self._turn.mark(Mark.SPEECH_END, self._over.ended_at or self._over.started_at)
+            self._await_final(now)
+
+    def _doubt(self, started_at: float) -> None:
+        """A burst begins, or goes on, of which it is not known whether it is speech to the agent."""
+        self._dismissed, self._taken_back = True, False
+        self._over = OverAnswer(self.params.barge_in, started_at)
 
     def _listen(self) -> None:
         self.state = State.LISTENING

@@ -6,10 +6,11 @@ Events come from endpointing, STT, the pipeline and the media engine; effects ar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
+from trunkline.core.barge_in import BargeInParams
 from trunkline.core.endpointing import SpeechContinues, SpeechEnded, SpeechStarted
 from trunkline.core.wire import Mark, TurnOutcome
 
@@ -29,8 +30,7 @@ class TurnParams:
     Args:
         policy: When the agent answers.
         confirm_barge_in: False: any speech over the answer ends it. True: it is paused, then decided.
-        barge_in_decision_s: After so long a pause it is decided, in seconds.
-        barge_in_voiced_s: Voiced time that makes it real, in seconds.
+        barge_in: What makes speech over the answer real.
         stable_partial_s: With `stable_partial`: how long the words must not change, in seconds.
         final_timeout_s: Longest wait for the final transcript after the end of speech, in seconds.
         reply_timeout_s: Longest wait from the decision to answer until the answer is heard, in seconds.
@@ -38,8 +38,7 @@ class TurnParams:
 
     policy: ReplyPolicy = ReplyPolicy.FINAL
     confirm_barge_in: bool = True
-    barge_in_decision_s: float = 0.25
-    barge_in_voiced_s: float = 0.2
+    barge_in: BargeInParams = field(default_factory=BargeInParams)
     stable_partial_s: float = 0.15
     final_timeout_s: float = 2.0
     reply_timeout_s: float = 8.0

@@ -1,7 +1,8 @@
 """The short lane of the caller's audio: from the media engine to the pipeline's door, 50 times a second.
 
 Every frame is levelled. What can't be speech, because it has been too quiet for a while, goes no further; the rest goes
-to the voice activity model, which takes a quarter of a worker's time. Only speech, with a little of what came before it
+to the voice activity model, which takes a quarter of a worker's time. What the model takes for speech while the agent
+speaks is compared with what the agent said: its echo is no speech. Only speech, with a little of what came before it
 and the hangover after it, is let into the pipeline. What the endpointer decides goes to the conversation.
 """
 
@@ -10,8 +11,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
+import numpy as np
+
 from trunkline.agent.pipeline.vad import WINDOW_S, VoiceActivity
 from trunkline.core.endpointing import Endpointer, EndpointEvent, EndpointingParams, SpeechEnded, SpeechStarted
+from trunkline.core.own_voice import COMPARED_S, OwnVoice
 from trunkline.core.units import FRAME_S, Pcm, level_dbfs
 from trunkline.media.engine import CallerFrame
 from trunkline.media.transport import CallerInput
@@ -33,6 +37,10 @@ class CallerLane:
         caller_input: The pipeline's door.
         on_event: Takes what the endpointer decided.
         params: Endpointing thresholds and times.
+
+    Attributes:
+        own_voice: Is told what the agent plays in this call.
+        echo_windows: Windows that were taken for speech and were the agent's echo.
     """
 
     def __init__(
@@ -44,7 +52,10 @@ class CallerLane:
     ) -> None:
         self._input = caller_input
         self._on_event = on_event
+        self.own_voice = OwnVoice()
+        self.echo_windows = 0
         self._endpointer = Endpointer(params)
+        self._recent: deque[Pcm] = deque(maxlen=round(COMPARED_S / FRAME_S))
         self._stream = activity.open(self._on_window)
         self._before: deque[Pcm] = deque(maxlen=round(PRE_ROLL_S / FRAME_S))
         self._unheard: deque[CallerFrame] = deque(maxlen=LISTEN_BACK_FRAMES)
@@ -55,6 +66,7 @@ class CallerLane:
         """Takes 20 ms of the caller."""
         level = level_dbfs(frame.samples)
         self._now = frame.ended_at
+        self._recent.append(frame.samples)
         ended = self._endpointer.frame(frame.ended_at, level)
         if ended is not None:
             self._tell(ended)
@@ -63,6 +75,15 @@ class CallerLane:
         else:
             self._before.append(frame.samples)
         self._listen(frame, could_be_speech=level >= self._endpointer.params.minimum_dbfs)
+
+    def hear(self, words: str) -> None:
+        """What the recognizer understood of the burst so far: an unfinished phrase is waited for."""
+        self._endpointer.hangover.hear(words)
+
+    def answered(self, at: float) -> None:
+        """The agent's answer plays since `at` (monotonic seconds)."""
+        self.own_voice.started(at)
+        self._endpointer.answered()
 
     def close(self) -> None:
         """Nothing is reported any more."""
@@ -81,9 +102,16 @@ class CallerLane:
         self._stream.feed(frame)
 
     def _on_window(self, started_at: float, probability: float) -> None:
+        if probability >= self._endpointer.params.stop_probability and self._is_echo():
+            self.echo_windows += 1
+            probability = 0.0
         event = self._endpointer.window(started_at, WINDOW_S, probability)
         if event is not None:
             self._tell(event)
+
+    def _is_echo(self) -> bool:
+        own = self.own_voice
+        return own.could_return(self._now) and own.is_echo(np.concatenate(self._recent), self._now)
 
     def _tell(self, event: EndpointEvent) -> None:
         if isinstance(event, SpeechStarted):
