@@ -39,9 +39,8 @@ unit: setup ## the fast tests
 go-test: ## tests of the Go module; needs libopus-dev
 	cd media-engine && go vet $(GO_OPTIONS) ./... && go test $(GO_OPTIONS) ./...
 
-bench-media: servers ## what the media engines cost, and how long the road is
-	$(VENV)/python benchmarks/media.py --engine native --calls 50 --seconds 30
-	$(VENV)/python benchmarks/media.py --engine sdk --calls 10 --seconds 30
+bench-media: servers ## what the media engines cost and how long the road is, against limits; about seven minutes
+	$(VENV)/python benchmarks/media.py --limits
 
 test: setup browser servers check go-test ## every check and test; what .ci/run calls
 	TRUNKLINE_REQUIRE_SERVERS=1 $(VENV)/pytest -q

@@ -1,13 +1,13 @@
 """What the media engines cost and how long the road is: agents that send back what they hear, on a real livekit-server.
 
-    .venv/bin/python benchmarks/media.py --engine native --calls 100 --seconds 60
-    .venv/bin/python benchmarks/media.py --engine sdk --calls 10 --seconds 30
+    .venv/bin/python benchmarks/media.py --engine native --calls 100 --seconds 60     one run
+    .venv/bin/python benchmarks/media.py --limits                                     `make bench-media`: all, judged
 
 The agents' side is this process and its engine; the callers are another process with a native engine of its own. Each
 caller speaks 30 % of the time. The road is the time from the first packet of a caller's speech to the instant at which
 the first sound of it that comes back can be played, on one clock: caller's engine, SFU, agent's engine, Python, agent's
 engine, SFU, caller's engine. It depends on how the 20 ms ticks of the two engines happen to lie to each other, so take
-several runs. mcore are thousandths of one core, from /proc, over the measured seconds.
+several runs. On time is a packet that its jitter buffer could still play. mcore are thousandths of one core, from /proc, over the measured seconds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import statistics
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,8 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks import phone_calls
+from benchmarks.limits import Limit, judge
 from tests.sfu import LiveKit, serve_livekit
 
 from trunkline.core.units import SAMPLE_RATE_HZ, Pcm
@@ -145,7 +147,9 @@ async def callers(url: str, tokens: list[str], seconds: float) -> None:
     await asyncio.sleep(3.0)
     road = [ms for caller in made for ms in caller.road_ms]
     bursts = sum(caller.bursts for caller in made)
-    result = {"road": road, "bursts": bursts, "lost": sum(c.lost for c in made), "engine_cpu_s": spent}
+    lost = sum(caller.lost for caller in made)
+    stats = asdict(await engine.stats())
+    result = {"road": road, "bursts": bursts, "lost": lost, "engine_cpu_s": spent, "stats": stats}
     print(json.dumps(result), flush=True)
     await engine.close()
 
@@ -209,6 +213,9 @@ async def measure(livekit: LiveKit, engine_name: str, calls: int, seconds: float
     python, engine_cpu = own_cpu_s() - python, (cpu_s(pid) if pid else 0.0) - engine_cpu
     frames = sum(agent.frames for agent in agents) - frames
     told = json.loads(await process.stdout.readline())
+    heard = [told["stats"], *([asdict(await engine.stats())] if isinstance(engine, NativeEngine) else [])]
+    received = sum(stats["received"] for stats in heard)
+    late = sum(stats["late"] for stats in heard)
     memory = (memory_mib(pid) if pid else memory_mib(os.getpid())) - memory_before
     await process.wait()
     await engine.close()
@@ -219,6 +226,9 @@ async def measure(livekit: LiveKit, engine_name: str, calls: int, seconds: float
         "came_back": len(road),
         "lost": told["lost"],
         "ran_dry": sum(agent.dry for agent in agents),
+        "on_time_percent": 100 * (1 - late / received) if received else float("nan"),
+        "packets_lost": sum(stats["lost"] for stats in heard),
+        "ticks_dropped": sum(stats["dropped_ticks"] for stats in heard),
         "frames_a_second_a_call": frames / elapsed / calls,
         "engine_mcore": engine_cpu / elapsed / calls * 1000,
         "python_mcore": python / elapsed / calls * 1000,
@@ -234,19 +244,66 @@ def own_cpu_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
+def all_judged() -> int:
+    """Every run of `make bench-media`, one after the other, and the figures against their limits."""
+    native_at = {calls: run("native", calls, 60) for calls in (25, 50, 100)}
+    sdk = run("sdk", 10, 30)
+    phone = uvloop.run(phone_calls.measure_phone_calls(50, 30))
+    show("50 phone calls over SIP", phone)
+    full, few = native_at[100], native_at[25]
+    print(
+        f"\nsdk engine beside it: {sdk['python_mcore']:.1f} mcore a call at 10 calls, "
+        f"{sdk['python_mcore'] / (few['engine_mcore'] + few['python_mcore']):.0f} times the native one's at 25"
+    )
+    most = 1.1 * (few["engine_mcore"] + few["python_mcore"])
+    return judge(
+        "Media engine, 100 agents and 100 WebRTC callers on this machine",
+        [
+            Limit("participants lost, all runs", sum(each["lost"] for each in native_at.values()), most=0),
+            Limit("bursts that came back", 100 * full["came_back"] / max(full["bursts"], 1), least=99.0, unit="%"),
+            Limit("frames on time for their jitter buffer", full["on_time_percent"], least=99.9, unit="%"),
+            Limit("engine, agent side", full["engine_mcore"], most=6, aim=4, unit="mcore a call"),
+            Limit("engine's memory", full["memory_mib"], most=4, unit="MiB a call"),
+            Limit("road, p50", full["road_p50_ms"], most=80, unit="ms"),
+            Limit("road, p99", full["road_p99_ms"], most=110, unit="ms"),
+            Limit("Python's side of the frames", full["python_mcore"], most=1.5, aim=1, unit="mcore a call"),
+            *(
+                Limit(f"growth: engine and Python at {calls} calls", each["engine_mcore"] + each["python_mcore"],
+                      most=round(most, 2), unit="mcore a call")
+                for calls, each in native_at.items() if calls > 25
+            ),
+            *phone_calls.limits(phone),
+        ],
+    )  # fmt: skip
+
+
+def run(engine: str, calls: int, seconds: float) -> dict[str, float]:
+    """One run in a stack of its own, shown."""
+    result = uvloop.run(bench(engine, calls, seconds))
+    show(f"{engine} engine", result)
+    return result
+
+
+def show(title: str, figures: dict[str, float]) -> None:
+    print(f"\n{title}")
+    for name, value in figures.items():
+        print(f"  {name:24} {format(value, '.2f').rstrip('0').rstrip('.')}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--engine", choices=["native", "sdk"], default="native")
     parser.add_argument("--calls", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--limits", action="store_true", help="all runs, judged; about seven minutes")
     parser.add_argument("--callers", metavar="URL", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.callers:
         uvloop.run(callers(options.callers, json.loads(sys.stdin.readline()), options.seconds))
-        return
-    result = uvloop.run(bench(options.engine, options.calls, options.seconds))
-    for name, value in {"engine": options.engine, **result}.items():
-        print(f"{name:24} {value if isinstance(value, str | int) else format(value, '.1f')}")
+    elif options.limits:
+        sys.exit(all_judged())
+    else:
+        run(options.engine, options.calls, options.seconds)
 
 
 if __name__ == "__main__":
