@@ -42,6 +42,10 @@ def loadtest(
         ReplyOn | None, typer.Option(help="The agents' policy; fails where they have another (default: REPLY_ON).")
     ] = None,
     interrupt: Annotated[float, typer.Option(help="Share of the answers that are interrupted.")] = 0.0,
+    impair: Annotated[str, typer.Option(help="A bad line, such as loss=2%,jitter=30ms,delay=40ms.")] = "",
+    noise: Annotated[
+        str, typer.Option(help="Behind the callers: white, pink, hum, babble or a WAV, and a level: babble/-45dBov.")
+    ] = "",
     seed: Annotated[int, typer.Option(help="Decides all that is drawn by lot.")] = 0,
     processes: Annotated[int, typer.Option(help="For WebRTC callers; 0: as many as are needed.")] = 0,
     url: Annotated[str, typer.Option(help="The orchestrator (default: ORCH_URL, or the running `trunkline up`).")] = "",
@@ -83,6 +87,8 @@ def loadtest(
         via=via,
         reply_on=reply_on.value if reply_on else "",
         interrupt=interrupt,
+        impair=impair,
+        noise=noise,
         seed=seed,
         processes=processes,
     )

@@ -19,9 +19,11 @@ from trunkline.core.units import SAMPLE_RATE_HZ, Pcm, s_to_samples, samples_to_s
 from trunkline.emulators.twilio import DialSip, Speak, TwilioEmulator, new_call_sid
 from trunkline.loadtest.callers import Outcome, PlacedCall, Tell, run_callers
 from trunkline.loadtest.ear import CodeEar, HeardCode
+from trunkline.loadtest.impairing import impairment_of
 from trunkline.loadtest.load_test import PlaceCalls
 from trunkline.loadtest.phone import CallEnded, CallRefusedError, Phone, PhoneEvent, PhoneLine
 from trunkline.loadtest.talking import Order, Script
+from trunkline.media.impairment import Impairment
 
 PIECE_S = 0.02
 
@@ -31,13 +33,23 @@ class PhoneDoor:
 
     Args:
         recordings: Folder for what the callers hear, to read the numbers in it; None: they are not read.
+        impairment: What is wrong with the callers and their network.
     """
 
-    def __init__(self, exchange: Exchange, phone: Phone, http: httpx.AsyncClient, recordings: Path | None) -> None:
+    def __init__(
+        self,
+        exchange: Exchange,
+        phone: Phone,
+        http: httpx.AsyncClient,
+        *,
+        recordings: Path | None,
+        impairment: Impairment | None,
+    ) -> None:
         self._exchange = exchange
         self._phone = phone
         self._http = http
         self._recordings = recordings
+        self._impairment = impairment
 
     async def place(self, call: PlacedCall) -> PhoneCall:
         """See `Door.place`."""
@@ -48,8 +60,11 @@ class PhoneDoor:
         if not isinstance(instruction, DialSip):
             raise CallRefusedError(instruction.words if isinstance(instruction, Speak) else "hung up", 0)
         recording = self._recordings / f"{call.number}.wav" if self._recordings is not None else None
+        impair = self._impairment.of_caller(call.number) if self._impairment is not None else None
         credentials = (instruction.username, instruction.password)
-        line = await self._phone.dial(call.call, instruction.uri, credentials, caller=number, wav=recording)
+        line = await self._phone.dial(
+            call.call, instruction.uri, credentials, caller=number, wav=recording, impair=impair
+        )
         up = PhoneCall(line, twilio, call, recording)
         try:
             answered = await line.answered()
@@ -116,9 +131,10 @@ def phone_placer(exchange: Exchange, program: Path) -> PlaceCalls:
 
     async def place(orders: list[Order], script: Script, tell: Tell, stop: asyncio.Event) -> None:
         with tempfile.TemporaryDirectory(prefix="trunkline-loadtest-") as folder:
+            impairment = impairment_of(script.impair, script.noise, script.seed)
             recordings = Path(folder) if script.coded else None
             async with Phone(program) as phone, httpx.AsyncClient(trust_env=False) as http:
-                door = PhoneDoor(exchange, phone, http, recordings)
+                door = PhoneDoor(exchange, phone, http, recordings=recordings, impairment=impairment)
                 calling = asyncio.create_task(run_callers(orders, time.monotonic(), door, script, tell))
                 stopping = asyncio.create_task(stop.wait())
                 try:

@@ -69,21 +69,21 @@ async def make_bursts(options: LoadOptions, folder: Path, coded: bool) -> Bursts
     return Bursts(words, longest_s, every)
 
 
-def read_recording(path: Path) -> Pcm:
+def read_recording(path: Path, option: str = "--wav") -> Pcm:
     """The sound of a WAV of 16 bits at any rate, mono or its first channel. Raises ConfigError."""
     try:
         with wave.open(str(path)) as source:
             rate_hz, channels, width = source.getframerate(), source.getnchannels(), source.getsampwidth()
             frames = source.readframes(min(source.getnframes(), int(rate_hz * MAX_WAV_S) + 1))
     except (OSError, EOFError, wave.Error) as error:
-        raise ConfigError(f"--wav {path}: {getattr(error, 'strerror', None) or error or 'cut off'}") from error
+        raise ConfigError(f"{option} {path}: {getattr(error, 'strerror', None) or error or 'cut off'}") from error
     if width != 2:
-        raise ConfigError(f"--wav {path}: {8 * width} bits a sample, not 16")
+        raise ConfigError(f"{option} {path}: {8 * width} bits a sample, not 16")
     samples = np.frombuffer(frames, dtype="<i2")[::channels]
     if samples.size > rate_hz * MAX_WAV_S:
-        raise ConfigError(f"--wav {path}: longer than {MAX_WAV_S:.0f} s")
+        raise ConfigError(f"{option} {path}: longer than {MAX_WAV_S:.0f} s")
     resampled: Pcm = soxr.resample(samples.astype(np.int16), rate_hz, SAMPLE_RATE_HZ)
     sound = sound_only(resampled)
     if not sound.size:
-        raise ConfigError(f"--wav {path}: there is no sound in it")
+        raise ConfigError(f"{option} {path}: there is no sound in it")
     return sound

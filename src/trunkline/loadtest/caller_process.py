@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import httpx
 import uvloop
@@ -24,6 +24,7 @@ import uvloop
 from trunkline.core.errors import CallError, UpstreamUnavailableError
 from trunkline.loadtest.callers import Message, PlacedCall, run_callers
 from trunkline.loadtest.engine_line import EngineLine
+from trunkline.loadtest.impairing import impairment_of
 from trunkline.loadtest.pacing import Pacing
 from trunkline.loadtest.phone import CallRefusedError
 from trunkline.loadtest.talking import Order, Script
@@ -35,6 +36,8 @@ from trunkline.settings import load_settings
 TOKEN_TIMEOUT_S = 10.0
 START_TIMEOUT_S = 120.0
 MAX_LINE_BYTES = 1_048_576
+
+NewLine: TypeAlias = Callable[[int], WebRtcLine | EngineLine]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +72,10 @@ class TokenDoor:
     """Calls that come in over WebRTC: a token from the orchestrator, then a room.
 
     Args:
-        new_line: Makes a caller.
+        new_line: Makes a caller, by its number.
     """
 
-    def __init__(self, job: Job, http: httpx.AsyncClient, new_line: Callable[[], WebRtcLine | EngineLine]) -> None:
+    def __init__(self, job: Job, http: httpx.AsyncClient, new_line: NewLine) -> None:
         self._url = job.orchestrator_url.rstrip("/") + "/token"
         self._headers = {"Authorization": f"Bearer {job.api_key}"}
         self._http = http
@@ -82,7 +85,7 @@ class TokenDoor:
         """See `Door.place`."""
         grant = await self._grant()
         call.call = grant["call"]
-        line = self._new_line()
+        line = self._new_line(call.number)
         try:
             await line.join(grant["url"], grant["token"])
             call.answered_us = await line.answered()
@@ -134,15 +137,18 @@ async def _run(pacing: Pacing) -> None:
 
 
 @asynccontextmanager
-async def _caller_maker(job: Job, pacing: Pacing) -> AsyncIterator[Callable[[], WebRtcLine | EngineLine]]:
+async def _caller_maker(job: Job, pacing: Pacing) -> AsyncIterator[NewLine]:
     """Makes callers: on the native engine where its program is named, else on the Python SDK."""
     if not job.engine:
-        yield lambda: WebRtcLine(pacing, job.script.coded)
+        yield lambda _number: WebRtcLine(pacing, job.script.coded)
         return
+    impairment = impairment_of(job.script.impair, job.script.noise, job.script.seed)
     engine = NativeEngine(Path(job.engine))
     await engine.start()
     try:
-        yield lambda: EngineLine(engine, pacing, job.script.coded)
+        yield lambda number: EngineLine(
+            engine, pacing, job.script.coded, impairment.of_caller(number) if impairment else None
+        )
     finally:
         await engine.close()
 

@@ -26,6 +26,7 @@ from trunkline.loadtest.bursts import make_bursts
 from trunkline.loadtest.caller_pool import CallerPool
 from trunkline.loadtest.callers import Outcome, Tell
 from trunkline.loadtest.figures import all_up
+from trunkline.loadtest.impairing import added_ms, impairment_of
 from trunkline.loadtest.ledger import Ledger
 from trunkline.loadtest.machine import machine, versions
 from trunkline.loadtest.options import EMULATED, Limits, LoadOptions, Target
@@ -69,9 +70,10 @@ async def run_load_test(
         processes: The stack's process ids by name, where it runs on this machine.
 
     Raises:
-        ConfigError: espeak-ng is missing, or the key is wrong.
+        ConfigError: espeak-ng is missing, the key is wrong, or an option can't be read.
         UpstreamError: the orchestrator does not answer.
     """
+    impairment = impairment_of(options.impair, options.noise, options.seed)
     room = await target.check()
     coded = speech == EMULATED
     with tempfile.TemporaryDirectory(prefix="trunkline-loadtest-") as sounds:
@@ -85,6 +87,8 @@ async def run_load_test(
             talk=options.talk,
             interrupt=options.interrupt,
             coded=coded,
+            impair=options.impair,
+            noise=options.noise,
             seed=options.seed,
         )
         orders = [Order(n + 1, n / options.ramp, bursts.wavs[n]) for n in range(options.concurrency)]
@@ -93,6 +97,7 @@ async def run_load_test(
         sampler = Sampler({**(processes or {}), CALLERS: os.getpid()})
         placing = place or CallerPool(options.processes_for(engine), target, folder, engine).place
         result = await _call(options, target, partial(placing, orders, script), sampler=sampler, stop=stop, say=say)
+    result.added_ms = added_ms(impairment)
     result.speech, result.coded, result.early = speech, coded, early_answers
     result.machine, result.versions = machine(), await versions(processes or {}, engine)
     for call in result.calls:

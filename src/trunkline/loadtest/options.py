@@ -48,6 +48,8 @@ class LoadOptions:
         ramp: Calls placed a second.
         reply_on: The policy that the agents are expected to have; empty: any.
         interrupt: Share of the answers that are interrupted.
+        impair: What is wrong with the callers and their network, such as "loss=2%,jitter=30ms".
+        noise: What is heard behind them: a kind or a WAV file, and its level.
         seed: Decides all that is drawn.
         processes: Processes for the callers; 0: one for 25 callers, up to the number of cores.
     """
@@ -63,6 +65,8 @@ class LoadOptions:
     via: Via = Via.WEBRTC
     reply_on: str = ""
     interrupt: float = 0.0
+    impair: str = ""
+    noise: str = ""
     seed: int = 0
     processes: int = 0
 
@@ -79,6 +83,8 @@ class LoadOptions:
         ):
             if not least <= value <= most:
                 raise ConfigError(f"--{name} {value}: not from {least} to {most}")
+        if self.via is Via.SDK and (self.impair or self.noise):
+            raise ConfigError("--impair and --noise need our own callers", "use --via webrtc or --via sip")
 
     def processes_for(self, engine: str) -> int:
         """How many processes share the callers.

@@ -56,6 +56,8 @@ class Script:
         talk: Share of the time that each talks; 0: a breath after each answer.
         interrupt: Share of the answers that are interrupted.
         coded: The sound carries numbers; what is heard is to be read.
+        impair: What is wrong with the callers and their network, such as "loss=2%".
+        noise: What is heard behind them, such as "babble/-45dBov".
         seed: Decides what is drawn.
     """
 
@@ -67,6 +69,8 @@ class Script:
     talk: float = 0.0
     interrupt: float = 0.0
     coded: bool = False
+    impair: str = ""
+    noise: str = ""
     seed: int = 0
 
 
