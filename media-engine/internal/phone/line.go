@@ -83,6 +83,7 @@ func newLine(local netip.Addr, dial protocol.Dial, tell func(protocol.Event), tr
 		return nil, err
 	}
 	_ = socket.SetReadBuffer(rtpReadBuffer)
+	stampArrivals(socket)
 	rate := pcm.Narrow
 	if slices.Contains(dial.Codecs, codec.G722) {
 		rate = pcm.Wide

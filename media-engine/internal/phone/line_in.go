@@ -10,7 +10,6 @@ import (
 
 	"github.com/trunkline/trunkline/media-engine/internal/codec"
 	"github.com/trunkline/trunkline/media-engine/internal/dtmf"
-	"github.com/trunkline/trunkline/media-engine/internal/monotime"
 	"github.com/trunkline/trunkline/media-engine/internal/playout"
 	"github.com/trunkline/trunkline/media-engine/internal/protocol"
 )
@@ -62,9 +61,9 @@ func (r *receiver) stats() protocol.Stats {
 }
 
 func (l *line) readAll() {
-	space := make([]byte, datagramBytes)
+	space, control := make([]byte, datagramBytes), make([]byte, controlBytes)
 	for {
-		size, from, err := l.socket.ReadFromUDPAddrPort(space)
+		size, controlSize, _, from, err := l.socket.ReadMsgUDPAddrPort(space, control)
 		if err != nil {
 			select {
 			case <-l.closing:
@@ -78,7 +77,7 @@ func (l *line) readAll() {
 		if !l.in.perfect {
 			datagram.bytes = bytes.Clone(datagram.bytes)
 		}
-		l.in.push(datagram, monotime.Us())
+		l.in.push(datagram, arrivalUs(control[:controlSize]))
 	}
 }
 
