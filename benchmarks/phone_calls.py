@@ -103,7 +103,8 @@ async def measure_phone_calls(calls: int = 50, seconds: float = 30.0, codec: str
     Returns:
         dict[str, float]: calls, answered, ended_early; gaps and gaps_under_60ms (a share), the same for speech_gaps,
             which lie in what the agent says, gap_p99_ms (the worst call's) and gap_max_ms; packets lost; bursts spoken,
-            and heard back after echo_p50_ms; and mcore a call of sip, server, engine and phone as `…_mcore`.
+            and heard back after echo_p50_ms; and mcore a call of sip, server, engine, phone and agents, the Python
+            behind the engine, as `…_mcore`.
 
     Raises:
         ConfigError: a program is missing.
@@ -135,10 +136,11 @@ async def _measure(stack: PhoneStack, sound: Path, calls: int, seconds: float, c
     listening = [asyncio.create_task(talk.listen()) for talk in answered]
     speaking = [asyncio.create_task(talk.speak(sound, dice.uniform(0, BURST_S + PAUSE_S))) for talk in answered]
     sampler = Sampler(stack.processes())
-    began = time.monotonic()
+    began, own_s = time.monotonic(), time.process_time()
     sampling = asyncio.create_task(sampler.run())
     await asyncio.sleep(seconds)
     used, _ = sampler.between(began, time.monotonic())
+    own_mcore = (time.process_time() - own_s) / (time.monotonic() - began) * 1000
     await _stop([sampling, *speaking])
     await asyncio.sleep(LAST_ECHO_S)
     await _stop(listening)
@@ -153,6 +155,7 @@ async def _measure(stack: PhoneStack, sound: Path, calls: int, seconds: float, c
         **_evenness([talk.end.stats for talk in answered if talk.end and talk.end.stats]),
         **_echoes(answered),
         **{f"{short}_mcore": used.get(part, float("nan")) / calls for part, short in PARTS.items()},
+        "agents_mcore": own_mcore / calls,
     }
 
 
