@@ -4,9 +4,9 @@
     .venv/bin/python -m benchmarks.barge_in --write DIR   # keeps what the lane heard, as WAV files with labels
 
 Each clip is a call: the caller opens it, the agent answers, and over the answer comes a sound. The voice activity
-model, endpointing, the turn machine and the playout are the worker's own; the speech recognizer is not there: words of a
-clip come so long after each word began. Printed are the confusion tables of the pause and of the decision, and what of a set
-of noises would start a turn on a silent line.
+model, endpointing, the turn machine and the playout are the worker's own; the speech recognizer is not there: words of
+a clip come so long after each word began. Printed are the confusion tables of the pause and of the decision, and what
+of a set of noises would start a turn on a silent line.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ UNDER_WAY_S = 1.0
 """The agent has been speaking for so long when the sound comes."""
 AFTER_S = 1.5
 """A call goes on for so long after the sound."""
-SCENES_AT_ONCE = 200
+SCENES_AT_ONCE = 100
 
 
 class LockstepActivity(VoiceActivity):
@@ -122,6 +122,7 @@ class Scene:
     clip: Clip
     activity: LockstepActivity
     words_after_s: float | None
+    keep: bool = False
     outcome: Outcome = field(default_factory=Outcome)
 
     def __post_init__(self) -> None:
@@ -161,7 +162,12 @@ class Scene:
         self._lane.on_frame(CallerFrame(self.now, samples))
 
     def close(self) -> None:
+        """Forgets all but the outcome: a set is long."""
         self._lane.close()
+        self._noise = self._opening = self._answer = np.zeros(0)
+        self._echo.clear()
+        if not self.keep:
+            self.heard.clear()
 
     def _caller_side(self, echo: Pcm | None) -> Pcm:
         """What comes in from the line in these 20 ms."""
@@ -174,7 +180,8 @@ class Scene:
             mix += _piece(self.clip.samples, start - round(self._sound_at * RATE_HZ))
         if condition.echo_db is not None:
             self._echo.append(np.zeros(FRAME_SAMPLES) if echo is None else echo / 32768)
-            line = np.concatenate(self._echo[-2 - round(condition.echo_s / FRAME_S) :])
+            self._echo = self._echo[-2 - round(condition.echo_s / FRAME_S) :]
+            line = np.concatenate(self._echo)
             offset = line.size - FRAME_SAMPLES - round(condition.echo_s * RATE_HZ)
             mix += line[offset : offset + FRAME_SAMPLES] * 10 ** (condition.echo_db / 20)
         if condition.band:
@@ -300,12 +307,13 @@ def _handset(sound: Sound, seed: int) -> Sound:
     return returned * np.sqrt(np.mean(sound**2) / np.mean(returned**2))
 
 
-def run(clips: list[Clip], words_after_s: float | None, kind: type[Scene] = Scene) -> list[Scene]:
+def run(clips: list[Clip], words_after_s: float | None, kind: type[Scene] = Scene, keep: bool = False) -> list[Scene]:
     """Runs clips side by side, as the calls of a worker."""
     done = []
     for first in range(0, len(clips), SCENES_AT_ONCE):
         activity = LockstepActivity()
-        scenes = [_banded_scene(kind, clip, activity, words_after_s) for clip in clips[first : first + SCENES_AT_ONCE]]
+        some = clips[first : first + SCENES_AT_ONCE]
+        scenes = [_banded_scene(kind, clip, activity, words_after_s, keep) for clip in some]
         running = list(scenes)
         while running:
             for scene in running:
@@ -319,8 +327,10 @@ def run(clips: list[Clip], words_after_s: float | None, kind: type[Scene] = Scen
     return done
 
 
-def _banded_scene(kind: type[Scene], clip: Clip, activity: LockstepActivity, words_after_s: float | None) -> Scene:
-    scene = kind(clip, activity, words_after_s)
+def _banded_scene(
+    kind: type[Scene], clip: Clip, activity: LockstepActivity, words_after_s: float | None, keep: bool
+) -> Scene:
+    scene = kind(clip, activity, words_after_s, keep)
     if clip.condition.band:
         scene._opening = banded(scene._opening) if scene._opening.size else scene._opening
         scene.clip = Clip(**{**vars(clip), "samples": banded(clip.samples)})
@@ -435,7 +445,7 @@ def main() -> int:
     options = parser.parse_args()
     began_s = time.process_time()
     words_after_s = None if options.no_words else options.words_after_ms / 1000
-    scenes = run(make_set(options.small), words_after_s)
+    scenes = run(make_set(options.small), words_after_s, keep=options.write is not None)
     print("Speech of espeak-ng and computed noises; no recording of a person is in this set.\n")
     pause, decision = tables(scenes)
     lost = sum(not scene.outcome.answered for scene in scenes)

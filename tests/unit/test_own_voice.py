@@ -64,6 +64,11 @@ def test_somebody_who_speaks_over_the_echo_is_not() -> None:
     assert share(playing(spoken), both, 11.5) < ECHO_SHARE
 
 
+def test_what_is_as_loud_as_the_agent_is_none_though_it_sounds_the_same() -> None:
+    spoken = voice(1)
+    assert share(playing(spoken), returned(spoken, 0.1, -1.0), 11.5) == 0.0
+
+
 def test_silence_is_no_echo() -> None:
     assert share(playing(voice(1)), np.zeros(48_000), 11.5) == 0.0
 

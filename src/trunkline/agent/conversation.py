@@ -32,6 +32,8 @@ from trunkline.core.turn_events import (
     AskBrain,
     CancelReply,
     CloseTurn,
+    FinalHeard,
+    PartialHeard,
     PausePlayout,
     PlaybackEnded,
     PlaybackHalted,
@@ -116,7 +118,7 @@ class Conversation:
         self._driver: Driver[TurnEvent, TurnEffect] = Driver(self.machine, self._perform, clock)
         self._leg: MediaLeg | None = None
         self._input = CallerInput()
-        self._turn_taking = TurnTaking(self._feed)
+        self._turn_taking = TurnTaking(self._on_words)
         self._pipeline = CallPipeline(
             [self._input, parts.stt, self._turn_taking, parts.tts, AgentOutput(self)], self._on_stage_error
         )
@@ -199,12 +201,15 @@ class Conversation:
             return
         match event:
             case FirstPacket(at=at):
+                self._lane.answered(at)
                 self._feed(PlaybackStarted(turn, at))
             case LastPacket(samples=0):
                 self._feed(ReplyFailed(turn))
             case LastPacket(at=at, samples=samples):
+                self._lane.own_voice.dropped(at)
                 self._feed(PlaybackEnded(turn, at, samples))
             case Halted(at=at, samples=samples):
+                self._lane.own_voice.halted(at)
                 self._feed(PlaybackHalted(turn, at, samples))
 
     # --- what the voice makes ---
@@ -225,6 +230,7 @@ class Conversation:
         turn = self._turn_of.get(utterance)
         if turn is not None:
             self._feed(ReplyAudible(turn))
+        self._lane.own_voice.queue(samples, self._clock.time())
         self._leg_now().play(utterance, samples)
 
     def on_reply_end(self, utterance: int) -> None:
@@ -233,7 +239,11 @@ class Conversation:
             self._transcript.end(utterance)
             self._leg_now().end(utterance)
 
-    # --- what the caller does besides speaking ---
+    # --- what the caller does ---
+
+    def _on_words(self, event: PartialHeard | FinalHeard) -> None:
+        self._lane.hear(event.text)
+        self._feed(event)
 
     def _on_keys(self, keys: str) -> None:
         text = f"({len(keys)} key{'s' if len(keys) > 1 else ''})"
@@ -284,6 +294,7 @@ class Conversation:
             case PausePlayout():
                 self._leg_now().pause()
             case ResumePlayout():
+                self._lane.own_voice.started(self._clock.time())
                 self._leg_now().resume()
             case CloseTurn():
                 self._close_turn(effect)
@@ -322,6 +333,7 @@ class Conversation:
         self._answering.cancel()
         self._dropped_up_to = self._utterance
         self._turn_taking.interrupt()
+        self._lane.own_voice.dropped(self._clock.time())
         leg = self._leg_now()
         leg.flush()
         if self._parts.chime and self.machine.barge_ins > self._barge_ins_heard:

@@ -35,6 +35,8 @@ _TAPS = 40
 """10 ms of reflections around the strongest one."""
 _BEFORE = 8
 _LOADING = 1e-3
+LOUDEST_ECHO = 0.25
+"""No line gives back more than this share of the power: whoever is louder is no echo, however alike it sounds."""
 HELD_S = 0.15
 """A verdict holds for so long: the model, too, remembers what it heard, and a click in between is no speech."""
 LOUDER = 4.0
@@ -80,7 +82,7 @@ class OwnVoice:
         self._audible_until = min(self._audible_until, at)
 
     def dropped(self, at: float) -> None:
-        """Nothing is played from `at` on, and nothing waits any more."""
+        """Nothing is played from `at` on, and nothing waits any more: the answer has ended, or was given up."""
         self.halted(at)
         self._waiting.clear()
 
@@ -119,6 +121,8 @@ class OwnVoice:
         power = powers[_COMPARED:] - powers[:-_COMPARED]
         floor = power.max() * 1e-3 + 1e-9
         best = int(np.argmax(likeness**2 / (power + floor)))
+        if energy > LOUDEST_ECHO * power[best]:
+            return 0.0
         return _explained(sound, energy, played, best)
 
     def _send(self, now: float) -> None:
