@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -192,8 +193,10 @@ func (l *leg) leave() bool {
 
 // disconnect ends the leg by itself; nothing is told any more.
 func (l *leg) disconnect(reason, detail string, byServer bool) {
+	detail = strings.ToValidUTF8(withoutTokens(detail), "?")
 	if len(detail) > maxDetail {
-		detail = detail[:maxDetail]
+		// A character may have been cut in two.
+		detail = strings.ToValidUTF8(detail[:maxDetail], "")
 	}
 	stats := l.stats()
 	l.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -223,7 +224,8 @@ func TestASharedJoinThatFailsFailsForAll(t *testing.T) {
 		w.tell(leg+1, joinShared(s.url, forged))
 	}
 	for leg := range uint32(3) {
-		if end := w.until(leg+1, "disconnected").GetDisconnected(); end.GetReason() != "join_failed" {
+		end := w.until(leg+1, "disconnected").GetDisconnected()
+		if end.GetReason() != "join_failed" || strings.Contains(end.GetDetail(), token[:8]) {
 			t.Fatalf("%v", end)
 		}
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"log/slog"
+	"regexp"
 
 	"github.com/livekit/protocol/logger"
 	lksdk "github.com/livekit/server-sdk-go/v2"
@@ -11,6 +12,12 @@ import (
 // restarting is what the SDK says right before it joins a room anew. It has no callback for that: see
 // forgetParticipants. The integration test notices if a later version says something else.
 const restarting = "restarting connection..."
+
+// aToken is what a token looks like, also one that was cut off: the server repeats those that it refuses.
+var aToken = regexp.MustCompile(`eyJ[\w-]*(\.[\w-]*){0,2}`)
+
+// withoutTokens is a text without its secrets.
+func withoutTokens(text string) string { return aToken.ReplaceAllString(text, "(token)") }
 
 // RouteSDKLogs sends what LiveKit's SDK has to say to slog, a level lower than the SDK takes it: what matters of it
 // comes as events.
@@ -65,7 +72,7 @@ func (l sdkLogger) log(level slog.Level, text string, err error, values []any) {
 	}
 	attributes := make([]any, 0, len(l.with)+len(values)+2)
 	if err != nil {
-		attributes = append(attributes, "error", err)
+		attributes = append(attributes, "error", withoutTokens(err.Error()))
 	}
 	for _, pairs := range [][]any{l.with, values} {
 		for i := 0; i+1 < len(pairs); i += 2 {

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from typing import Any
 
@@ -51,6 +52,8 @@ CONNECT_END_TIMEOUT_S = 20.0
 
 # Direct capture takes 10 ms at a time; two of them make one Opus packet.
 _CAPTURE_SAMPLES = FRAME_SAMPLES // 2
+# The server repeats a token that it refuses, and the SDK what the server said.
+_A_TOKEN = re.compile(r"eyJ[\w-]*(\.[\w-]*){0,2}")
 _SILENCE = np.zeros(FRAME_SAMPLES, dtype=np.int16)
 _KINDS = {
     rtc.ParticipantKind.PARTICIPANT_KIND_SIP: ParticipantKind.PHONE,
@@ -134,7 +137,8 @@ class SdkLeg:
                 # Never cancelled: a cancelled connect that succeeds later makes the SDK end the whole process.
                 await asyncio.shield(self._connecting)
         except (rtc.ConnectError, TimeoutError) as error:
-            raise MediaError(f"can't join the room: {error or 'no answer within 5 s'}") from error
+            reason = _A_TOKEN.sub("(token)", str(error)) or "no answer within 5 s"
+            raise MediaError(f"can't join the room: {reason}") from error
         for participant in self._room.remote_participants.values():
             self._on_joined(participant)
 
