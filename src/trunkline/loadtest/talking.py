@@ -202,7 +202,7 @@ class Talker:
                 async with asyncio.timeout_at(due):
                     await self._next()
             except TimeoutError:
-                return sounding and self._loop.time() >= interrupt_at
+                return due == interrupt_at  # uvloop's timers may fire a moment before their time
             quiet_at = self._loop.time()
 
     async def _next(self) -> PhoneEvent:
