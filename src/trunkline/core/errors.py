@@ -9,7 +9,8 @@ TrunklineError
 ├── UpstreamError              a provider or server we depend on (retryable)
 │   ├── UpstreamTimeoutError
 │   ├── UpstreamRejectedError
-│   └── UpstreamUnavailableError
+│   ├── UpstreamUnavailableError
+│   └── SpeechLostError        no provider is left to hear or to speak with
 └── CallError                  one call can't go on
     ├── SetupError             it never became a conversation
     ├── MediaError             its audio failed
@@ -52,6 +53,7 @@ class Reason(StrEnum):
     PROVIDER_TIMEOUT = "provider_timeout"
     PROVIDER_REJECTED = "provider_rejected"
     PROVIDER_UNAVAILABLE = "provider_unavailable"
+    SPEECH_LOST = "speech_lost"
     ORCHESTRATOR_UNAVAILABLE = "orchestrator_unavailable"
     SETUP_FAILED = "setup_failed"
     MEDIA_FAILED = "media_failed"
@@ -147,6 +149,12 @@ class UpstreamRejectedError(UpstreamError):
 
 class UpstreamUnavailableError(UpstreamError):
     """It can't be reached."""
+
+
+class SpeechLostError(UpstreamError):
+    """No provider is left to hear a call with, or to speak in it."""
+
+    termination = Termination(Result.UPSTREAM_ERROR, Reason.SPEECH_LOST)
 
 
 class CallError(TrunklineError):

@@ -95,8 +95,12 @@ class SpokenAnswer:
         return " ".join(each.text for each in self._sentences)
 
     def sentence(self, piece: str, text: str) -> None:
-        """The audio of `piece`, which comes next, says `text`."""
-        self._sentences.append(_Sentence(piece, text.strip()))
+        """The audio of `piece`, which comes next, says `text`; told again: it says that after all."""
+        known = next((each for each in self._sentences if each.piece == piece), None)
+        if known is None:
+            self._sentences.append(_Sentence(piece, text.strip()))
+        else:
+            known.text = text.strip()
 
     def audio(self, piece: str, samples: Pcm) -> None:
         """More audio of a piece (int16, any length, mono, 16000 Hz). The sentences before it are complete."""

@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
-from pipecat.frames.frames import ErrorFrame
+from pipecat.frames.frames import ErrorFrame, Frame
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.utils.asyncio.task_manager import TaskManager
 from pipecat.workers.base_worker import WorkerParams
 
-from trunkline.core.errors import AgentError
+from trunkline.core.errors import AgentError, SpeechLostError
 from trunkline.core.units import SAMPLE_RATE_HZ
 
 log = structlog.get_logger()
@@ -39,11 +39,18 @@ class CallPipeline:
     Args:
         stages: Processors in order.
         on_error: Takes a stage's name and its error in one line.
+        on_lost: Takes the error of a stage that can't go on, and without which the call can't.
     """
 
-    def __init__(self, stages: Sequence[FrameProcessor], on_error: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        stages: Sequence[FrameProcessor],
+        on_error: Callable[[str, str], None],
+        on_lost: Callable[[SpeechLostError], None] | None = None,
+    ) -> None:
         self._stages = list(stages)
         self._on_error = on_error
+        self._on_lost = on_lost
         self._tasks: TaskManager | None = None
         self._worker: PipelineWorker | None = None
         self._run: asyncio.Task[None] | None = None
@@ -81,6 +88,8 @@ class CallPipeline:
         async def _on_pipeline_error(_worker: Any, frame: ErrorFrame) -> None:
             stage = frame.processor.name if frame.processor is not None else "pipeline"
             self._on_error(stage, str(frame.error))
+            if isinstance(frame.exception, SpeechLostError) and self._on_lost is not None:
+                self._on_lost(frame.exception)
 
         loop = asyncio.get_running_loop()
         self._tasks = TaskManager()
@@ -95,6 +104,11 @@ class CallPipeline:
         if self._run.done():
             raise AgentError(f"the pipeline did not start: {self.describe()}")
         raise TimeoutError
+
+    async def feed(self, frame: Frame) -> None:
+        """Lets a frame in at the first stage."""
+        assert self._worker is not None, "the pipeline was not started"
+        await self._worker.queue_frame(frame)
 
     async def stop(self) -> None:
         """Cancels all stages; returns when they are gone, or with an error logged after the time limits."""

@@ -43,6 +43,7 @@ class Row:
         check: Raises ConfigError where something that it needs is missing or wrong.
         make: The service for one call.
         listening: Name of the method that takes the vendor's messages, each a sign of life; empty: only words are.
+        finished: Whether such a message says that all was understood up to where the client asked for a final.
         connected: Whether the service has a connection now.
         heard_s: Up to where, in seconds of its connection's audio, a final has the words; None: it doesn't tell.
     """
@@ -50,6 +51,7 @@ class Row:
     check: Callable[[Wanted], object]
     make: Callable[[Wanted], Any]
     listening: str = ""
+    finished: Callable[[Any], bool] = lambda message: False
     connected: Callable[[Any], bool] = lambda service: True
     heard_s: Callable[[Any], float | None] = lambda result: None
 
@@ -245,6 +247,7 @@ def _assemblyai_heard_s(result: Any) -> float | None:
 
 _DEEPGRAM: Any = {
     "listening": "_on_message",
+    "finished": lambda message: bool(getattr(message, "from_finalize", False)),
     "connected": lambda service: service._connection is not None,
     "heard_s": _deepgram_heard_s,
 }
@@ -252,7 +255,13 @@ _DEEPGRAM: Any = {
 STT_PROVIDERS: dict[str, Row] = {
     "local": Row(shared_recognizer, _local_stt),
     "deepgram": Row(_check_deepgram, _deepgram, **_DEEPGRAM),
-    "assemblyai": Row(_check_assemblyai, _assemblyai, "_handle_message", _has_socket, _assemblyai_heard_s),
+    "assemblyai": Row(
+        _check_assemblyai,
+        _assemblyai,
+        listening="_handle_message",
+        connected=_has_socket,
+        heard_s=_assemblyai_heard_s,
+    ),
     "whisper": Row(_check_whisper, _whisper),
     "emulated": Row(_check_emulated_stt, _emulated_stt, **_DEEPGRAM),
 }
