@@ -29,6 +29,7 @@ from trunkline.media.engine import (
     Reconnecting,
     TrackHeard,
 )
+from trunkline.media.impairment import Impairment
 from trunkline.media.native import NativeEngine
 from trunkline.media.native_leg import NativeLeg
 from trunkline.media.sdk import SdkEngine
@@ -273,6 +274,14 @@ async def test_data_that_is_too_long_is_refused_here(engine: NativeEngine, progr
     await leg.send_data(b"x", "y")
     await leg.stats()
     assert commands(program) == ["1 join", "1 send_data", "1 ask_stats"]
+
+
+async def test_an_impaired_leg_stays_impaired(engine: NativeEngine, program: Path) -> None:
+    leg, listener = await join(engine)
+    leg.impair(Impairment(seed=7))
+    await leg.send_dtmf("die")
+    await listener.until(Reconnected)
+    assert [line for line in commands(program) if line.endswith("impair")] == ["1 impair", "2 impair"]
 
 
 async def test_a_hidden_leg_stays_hidden(engine: NativeEngine, program: Path) -> None:
