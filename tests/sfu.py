@@ -54,8 +54,8 @@ async def serve_livekit(folder: Path) -> AsyncIterator[LiveKit]:
     config = folder / "livekit.yaml"
     config.write_text(
         f"port: {port}\nbind_addresses: [127.0.0.1]\nkeys: {{{KEY}: {SECRET}}}\nlogging: {{level: error}}\n"
-        f"rtc: {{tcp_port: {free_port()}, udp_port: {udp}, use_external_ip: false, node_ip: 127.0.0.1, enable_loopback_candidate: true, "
-        "interfaces: {includes: [lo]}}\n"
+        f"rtc: {{tcp_port: {free_port()}, udp_port: {udp}, use_external_ip: false, node_ip: 127.0.0.1, "
+        "enable_loopback_candidate: true, interfaces: {includes: [lo]}}\n"
     )
     with subprocess.Popen(
         [str(program), "--config", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
