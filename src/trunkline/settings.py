@@ -106,6 +106,9 @@ class Settings(BaseSettings):
     livekit_api_key: str = ""
     livekit_api_secret: SecretStr = SecretStr("")
     livekit_host: str = "ws://localhost:7880"
+    livekit_public_url: WsUrl = ""
+    """Where a browser on the page /call reaches livekit-server; empty: LIVEKIT_HOST. With wss:// links begin with
+    ORCH_PUBLIC_URL; else with the address at which they were asked for."""
     redis_url: RedisUrl = "redis://localhost:6379/0"
 
     # Orchestrator
@@ -206,6 +209,11 @@ class Settings(BaseSettings):
     def livekit_ws_url(self) -> str:
         """LIVEKIT_HOST for participants: ws or wss."""
         return _with_scheme(self.livekit_host, {"http": "ws", "https": "wss"}, "ws")
+
+    @property
+    def livekit_page_url(self) -> str:
+        """Where the page /call finds livekit-server: ws or wss."""
+        return self.livekit_public_url or self.livekit_ws_url
 
     def require(self, *names: str) -> None:
         """Checks that settings which have no default are set.

@@ -4,6 +4,7 @@ twilio.py           webhooks of phone calls
 livekit_webhook.py  who came into which room
 workers_api.py      leases and admission, for workers
 control.py          tokens, calls, workers, health
+browser.py          the page /call and its one-time links
 calls.py            what can be done to a call; registry.py remembers it, livekit_admin.py carries it
 failover.py         the watchdog
 """
@@ -21,7 +22,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 
 from trunkline.core.errors import ConfigError, UpstreamError, UpstreamRejectedError
-from trunkline.orchestrator import control, livekit_webhook, twilio, workers_api
+from trunkline.orchestrator import browser, control, livekit_webhook, twilio, workers_api
 from trunkline.orchestrator.body_limit import BodyLimit
 from trunkline.orchestrator.calls import Calls
 from trunkline.orchestrator.context import Context, RefusedError
@@ -67,13 +68,14 @@ def create_app(context: Context) -> FastAPI:
             for task in work:
                 task.cancel()
             await asyncio.gather(*work, return_exceptions=True)
+            await context.spoken.close()
             await context.livekit.close()
             await context.registry.close()
 
     app = FastAPI(title="trunkline orchestrator", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(BodyLimit)
     app.state.context = context
-    for router in (twilio.router, livekit_webhook.router, workers_api.router, control.router):
+    for router in (twilio.router, livekit_webhook.router, workers_api.router, control.router, browser.router):
         app.include_router(router)
     app.add_exception_handler(RefusedError, _on_refused)
     app.add_exception_handler(RequestValidationError, _on_invalid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 
 import structlog
 
@@ -52,6 +53,12 @@ class Calls:
             await self.drop(call, "room_failed")
             raise
         log.info("call_begun", call=call, kind=kind)
+
+    async def begin_webrtc(self, participant: str) -> tuple[str, str]:
+        """Begins a call for one who is not on the phone; its id and its room. Raises what `begin` does."""
+        call = f"web-{secrets.token_hex(12)}"
+        await self.begin(call, wire.CallKind.WEBRTC, participant)
+        return call, wire.room_of(call)
 
     async def finish(self, call: str, notice: wire.EndNotice) -> None:
         """The worker that holds the call has ended it. Raises RegistryRefusalError."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, cast
 
 from fastapi import Depends, Path, Request
@@ -15,6 +15,7 @@ from trunkline.orchestrator.calls import Calls
 from trunkline.orchestrator.limits import RateLimits
 from trunkline.orchestrator.livekit_admin import LiveKitAdmin
 from trunkline.orchestrator.registry import Registry
+from trunkline.orchestrator.spoken import Spoken
 from trunkline.settings import Settings
 
 
@@ -29,6 +30,7 @@ class Context:
         calls: What can be done to them.
         limits: How often somebody may ask.
         trunk_ready: LiveKit knows our SIP trunk.
+        spoken: Knows what was said in a call.
     """
 
     settings: Settings
@@ -37,6 +39,10 @@ class Context:
     calls: Calls
     limits: RateLimits
     trunk_ready: bool = False
+    spoken: Spoken = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.spoken = Spoken(self.settings.metrics_endpoint)
 
 
 class RefusedError(Exception):

@@ -141,9 +141,8 @@ async def _call_for(wanted: TokenRequest, identity: str, parts: Context) -> str:
         return call
     if wanted.role == "agent":
         raise RefusedError(400, "no_room", "an agent names the room of a call")
-    call = f"web-{secrets.token_hex(12)}"
     try:
-        await parts.calls.begin(call, wire.CallKind.WEBRTC, identity)
+        call, _ = await parts.calls.begin_webrtc(identity)
     except CapacityError as full:
         raise RefusedError(503, "full", str(full)) from full
     return call

@@ -9,6 +9,7 @@ that was replaced is told so and leaves.
     {trunkline}:workers        sorted set: worker -> when it was last seen
     {trunkline}:worker:WORKER  hash: soft, hard, calls
     {trunkline}:token:ID       a call token that was used; gone when the token has expired
+    {trunkline}:link:HASH      a one-time link, see links.py
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from trunkline.core.admission import LEASE_S, WORKER_ALIVE_S, is_call_id
 from trunkline.core.errors import CapacityError, UpstreamUnavailableError
 from trunkline.core.failover import Orphan
 from trunkline.core.units import s_to_us
+from trunkline.orchestrator.links import Links
 
 PREFIX = "{trunkline}:"
 REDIS_TIMEOUT_S = 1.0
@@ -105,6 +107,7 @@ class Registry:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self.links = Links(redis, PREFIX)
         lua = resources.files("trunkline.orchestrator").joinpath("lua")
         prelude = lua.joinpath("prelude.lua").read_text()
         self._scripts = {

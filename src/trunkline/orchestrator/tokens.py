@@ -86,6 +86,17 @@ def mint_room_token(settings: Settings, room: str, identity: str, agent: bool) -
     return token.with_ttl(datetime.timedelta(seconds=settings.call_token_ttl_s)).to_jwt()
 
 
+def mint_view_token(settings: Settings, call: str) -> str:
+    """Shows what was said in one call, to the one who is in it, for as long as that is known. Opens nothing else."""
+    return f"{call}.{_view_mac(settings, call)}"
+
+
+def call_of_view_token(settings: Settings, token: str) -> str | None:
+    """The call that a view token is for, or None where it is not ours."""
+    call, _, mac = token.rpartition(".")
+    return call if call and hmac.compare_digest(mac.encode(), _view_mac(settings, call).encode()) else None
+
+
 def worker_of(settings: Settings, bearer: str) -> str | None:
     """The worker that a bearer token proves, or None: signed with our LiveKit key, with the `agent` grant, for no room.
 
@@ -105,6 +116,11 @@ def is_api_key(settings: Settings, bearer: str) -> bool:
     """True where this is ORCH_API_KEY. Without one nothing is."""
     key = settings.orch_api_key.get_secret_value()
     return bool(key) and hmac.compare_digest(bearer.encode(), key.encode())
+
+
+def _view_mac(settings: Settings, call: str) -> str:
+    secret = settings.livekit_api_secret.get_secret_value().encode()
+    return hmac.digest(secret, b"trunkline view token " + call.encode(), hashlib.sha256).hex()
 
 
 def _call_key(settings: Settings, call: str) -> bytes:

@@ -75,6 +75,8 @@ def shared_env(ports: Ports, known: Secrets, settings: Settings, host: str) -> d
         "LIVEKIT_API_KEY": known.livekit_api_key,
         "LIVEKIT_API_SECRET": known.livekit_api_secret,
         "LIVEKIT_HOST": f"ws://{LOOPBACK}:{ports.livekit}",
+        # Its media is on loopback, whatever address .env has for Compose.
+        "LIVEKIT_PUBLIC_URL": f"ws://{LOOPBACK}:{ports.livekit}",
         "REDIS_URL": f"redis://:{known.redis_password}@{LOOPBACK}:{ports.redis}/0",
         "ORCH_LISTEN": f"{host}:{ports.orchestrator}",
         "ORCH_URL": f"http://{local(host)}:{ports.orchestrator}",
