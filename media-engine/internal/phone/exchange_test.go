@@ -237,19 +237,18 @@ func of(kind codec.Kind) func(*rtp.Packet) bool {
 	return func(p *rtp.Packet) bool { return p.PayloadType == uint8(kind) }
 }
 
-// silent tells that nothing is on its way to a socket but what was sent before.
+// silent tells that nothing comes any more to a socket: all that is there already was sent before.
 func silent(t *testing.T, socket *net.UDPConn) bool {
 	t.Helper()
 	space := make([]byte, 2048)
-	for packets := 0; ; packets++ {
-		_ = socket.SetReadDeadline(time.Now().Add(120 * time.Millisecond))
-		if _, _, err := socket.ReadFrom(space); err != nil {
-			return packets <= 5
-		}
-		if packets > 20 {
-			return false
-		}
+	read := func(limit time.Duration) bool {
+		_ = socket.SetReadDeadline(time.Now().Add(limit))
+		_, _, err := socket.ReadFrom(space)
+		return err == nil
 	}
+	for read(time.Millisecond) { // what is queued, and a frame that was being sent
+	}
+	return !read(100 * time.Millisecond)
 }
 
 // voice sends frames of a loud tone to the phone, as fast as a telephone does.

@@ -60,6 +60,7 @@ func TestWhatIsLostOnTheWayInIsCountedOnBothSides(t *testing.T) {
 	t.Parallel()
 	x := impaired(t, impair.Config{Seed: 5, Received: impair.Network{Loss: 0.3, Burst: 2}})
 	x.voice(codec.PCMU, 30)
+	x.event("heard_stop")
 	stats := x.hangUp()
 	in := stats.ImpairedReceived
 	if in == nil || in.Packets != 30 || in.Lost < 3 || int64(in.Packets-in.Lost) != stats.Received {
@@ -75,7 +76,7 @@ func TestDuplicatesAndReorderingReachTheEar(t *testing.T) {
 	t.Parallel()
 	x := impaired(t, impair.Config{Seed: 5, Received: impair.Network{Duplicate: 1, Reorder: 0.2, JitterMs: 5}})
 	x.voice(codec.PCMU, 30)
-	time.Sleep(60 * time.Millisecond)
+	x.event("heard_stop")
 	stats := x.hangUp()
 	if stats.Received != 60 || stats.Duplicate != 30 || stats.Lost != 0 || stats.ImpairedReceived.Reordered == 0 {
 		t.Errorf("%+v, %+v", stats, stats.ImpairedReceived)
