@@ -76,7 +76,7 @@ def read_recording(path: Path, option: str = "--wav") -> Pcm:
             rate_hz, channels, width = source.getframerate(), source.getnchannels(), source.getsampwidth()
             frames = source.readframes(min(source.getnframes(), int(rate_hz * MAX_WAV_S) + 1))
     except (OSError, EOFError, wave.Error) as error:
-        raise ConfigError(f"{option} {path}: {getattr(error, 'strerror', None) or error or 'cut off'}") from error
+        raise ConfigError(f"{option} {path}: {getattr(error, 'strerror', None) or str(error) or 'cut off'}") from error
     if width != 2:
         raise ConfigError(f"{option} {path}: {8 * width} bits a sample, not 16")
     samples = np.frombuffer(frames, dtype="<i2")[::channels]

@@ -147,7 +147,7 @@ def _told(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
         for name in {**before[group], **after[group]}:
             a, b = before[group].get(name), after[group].get(name)
             if a != b:
-                told.append(f"{group}, {name.replace('_', ' ')}: {a} → {b}")
+                told.append(f"{group}, {name.replace('_', ' ')}: {a or 'none'} → {b or 'none'}")
     for name in ("speech", "reply_on", "valid"):
         if before[name] != after[name]:
             told.append(f"{name.replace('_', ' ')}: {before[name]} → {after[name]}")

@@ -32,6 +32,9 @@ TOOL_VARIABLES = (
     "SIP_TRUNK_USERNAME",
     "SIP_TRUNK_PASSWORD",
     "METRICS_ENDPOINT",
+    "STT_PROVIDER",
+    "TTS_PROVIDER",
+    "REPLY_ON",
 )
 
 
@@ -107,7 +110,7 @@ def write_state(plan: Plan, pids: Mapping[str, int], path: Path | None = None) -
         "ports": asdict(plan.ports),
         "log_dir": str(plan.log_dir.absolute()),
         "processes": {name: asdict(identity) for name, identity in known.items()},
-        "env": {name: plan.env[name] for name in TOOL_VARIABLES},
+        "env": {name: plan.env[name] for name in TOOL_VARIABLES if name in plan.env},
     }
     make_private_folder(path.parent)
     write_private(path, json.dumps(record, indent=1))
