@@ -97,6 +97,9 @@ RedisUrl = Annotated[str, AfterValidator(_is_redis_url)]
 SipHost = Annotated[str, AfterValidator(_is_sip_host)]
 
 
+FAILURE_SENTENCE = "Sorry, something went wrong. Please say that again."
+
+
 class Settings(BaseSettings):
     """All settings of all processes; each process uses its own part."""
 
@@ -178,6 +181,24 @@ class Settings(BaseSettings):
     tts_standby_url: WsUrl = ""
     tts_standby_voice: str = ""
     brain: str = "echo"
+    """echo, script, llm, or MODULE:CLASS of one's own; docs/brains.md."""
+    brain_first_word_s: Annotated[float, Field(gt=0, le=7)] = 5.0
+    """How long a brain may think; less than a turn waits for its answer."""
+    brain_next_word_s: Annotated[float, Field(gt=0, le=60)] = 5.0
+    """And how long from one sentence of its answer to the next."""
+    brain_failure_sentence: Annotated[str, Field(min_length=1, max_length=300)] = FAILURE_SENTENCE
+    """What the caller hears where it raises, or thinks longer."""
+    brain_script: Path | None = None
+    """The flow of BRAIN=script."""
+    llm_url: HttpUrl = ""
+    """Any OpenAI-compatible API, up to before /chat/completions."""
+    llm_model: str = ""
+    llm_api_key: SecretStr = SecretStr("")
+    llm_greeting: str = ""
+    """What BRAIN=llm says when the call is answered; empty: it waits for the caller."""
+    llm_system_prompt_file: Path | None = None
+    llm_tools: Path | None = None
+    """Tools of the model, as YAML."""
 
     # Metrics
     metrics_endpoint: str = "http://localhost:9100/ingest"

@@ -9,7 +9,6 @@ import structlog
 
 from tests.unit.test_session import Call as Phoned
 from tests.unit.test_session import FakeOrchestrator, start_answered
-from trunkline.agent.answering import FAILURE_SENTENCE
 from trunkline.agent.brains.brain import (
     Action,
     Answer,
@@ -24,6 +23,7 @@ from trunkline.core.errors import Reason, Result, Termination
 from trunkline.core.turn_events import TurnParams
 from trunkline.core.wire import Mark, TurnOutcome
 from trunkline.media.engine import DtmfReceived
+from trunkline.settings import FAILURE_SENTENCE
 from trunkline.testing.speech import ToneTts, silence, tone
 from trunkline.testing.virtual_time import in_virtual_time
 

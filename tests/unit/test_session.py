@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trunkline.agent.answering import FAILURE_SENTENCE
 from trunkline.agent.brains.brain import Answer, Brain
 from trunkline.agent.brains.brain import Call as Talk
 from trunkline.agent.brains.echo import EchoBrain
@@ -31,6 +30,7 @@ from trunkline.core.turn_events import ReplyPolicy, TurnParams
 from trunkline.core.units import SAMPLE_RATE_HZ, Pcm, level_dbfs
 from trunkline.core.wire import Mark, TurnOutcome
 from trunkline.media.engine import CallerFrame, Disconnected
+from trunkline.settings import FAILURE_SENTENCE
 from trunkline.testing.media import FakeEngine
 from trunkline.testing.speech import LoudnessActivity, ToldStt, ToneTts, silence, tone
 from trunkline.testing.virtual_time import in_virtual_time

@@ -13,13 +13,12 @@ from trunkline.agent.brains.patience import Patience, patiently
 from trunkline.agent.listening import Listening
 from trunkline.agent.pipeline.turn_taking import TurnTaking
 from trunkline.core.turn_events import ReplyDecided, ReplyEmpty
+from trunkline.settings import FAILURE_SENTENCE
 
 log = structlog.get_logger()
 
 STOP_TIMEOUT_S = 1.0
 """How long a brain that is told to stop may take."""
-
-FAILURE_SENTENCE = "Sorry, something went wrong. Please say that again."
 
 
 @dataclass(frozen=True, slots=True)

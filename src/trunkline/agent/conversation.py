@@ -178,6 +178,7 @@ class Conversation:
                 self._perform(effect)
         finally:
             await self._answering.stop()
+            self._close_brain()
             await self._pipeline.stop()
 
     def on_frame(self, frame: CallerFrame) -> None:
@@ -342,6 +343,12 @@ class Conversation:
             self._dropped_up_to = self._utterance
             leg.play(self._utterance, CHIME)
             leg.end(self._utterance)
+
+    def _close_brain(self) -> None:
+        try:
+            self._parts.brain.close()
+        except Exception as error:  # noqa: BLE001 (somebody else's brain; the call is over anyway)
+            log.error("brain_close_failed", error=repr(error))
 
     def _on_stage_error(self, stage: str, error: str) -> None:
         log.error("stage_failed", stage=stage, error=error, chain=self._pipeline.describe())

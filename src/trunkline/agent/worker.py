@@ -15,7 +15,9 @@ import time
 
 import structlog
 
-from trunkline.agent.brains.choice import make_brain
+from trunkline.agent.answering import Manners
+from trunkline.agent.brains.choice import Brains
+from trunkline.agent.brains.patience import Patience
 from trunkline.agent.conversation import ConversationParts
 from trunkline.agent.dispatch import Dispatch
 from trunkline.agent.marks import MarkSender
@@ -56,6 +58,10 @@ class Worker:
         self._orchestrator = OrchestratorClient(settings)
         self._marks = MarkSender(settings.metrics_endpoint, settings.metrics_transport, settings.worker_id)
         self._activity = VoiceActivity()
+        self._brains = Brains(settings)
+        self._manners = Manners(
+            Patience(settings.brain_first_word_s, settings.brain_next_word_s), settings.brain_failure_sentence
+        )
         self._draining = False
         self._sessions: dict[str, Session] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -173,6 +179,7 @@ class Worker:
             log.warning("leave_notice_failed", error=str(error))
         await self._engine.close()
         await self._orchestrator.close()
+        await self._brains.close()
         self._marks.close()
         log.info("worker_stopped")
 
@@ -182,10 +189,11 @@ class Worker:
             activity=self._activity,
             stt=make_stt(settings),
             tts=make_tts(settings),
-            brain=make_brain(settings),
+            brain=self._brains.make(),
             turns=TurnParams(
                 policy=ReplyPolicy(settings.reply_on), confirm_barge_in=settings.barge_in is BargeIn.CONFIRM
             ),
             endpointing=EndpointingParams(),
+            manners=self._manners,
             chime=settings.barge_in_chime,
         )

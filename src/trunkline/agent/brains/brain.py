@@ -136,6 +136,9 @@ class Brain(ABC):
         """The transfer was not possible, and the caller is still here."""
         return only("Sorry, I could not put you through.")
 
+    def close(self) -> None:  # noqa: B027 (most brains hold nothing)
+        """The call is over. Must return at once."""
+
 
 async def nothing() -> Answer:
     """An answer without words."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from trunkline.agent.brains.choice import script_phrases
 from trunkline.core.errors import ConfigError
 from trunkline.settings import Settings
 
@@ -27,6 +28,7 @@ class Wanted:
         url: Of its API, where not its own.
         voice: To speak with; empty: its default.
         phrases: That the local recognizer listens for; None: the bundled ones.
+        script: What the brain's script listens for, where no phrases are named.
         model: Folder of a local model.
     """
 
@@ -36,6 +38,7 @@ class Wanted:
     url: str = ""
     voice: str = ""
     phrases: Path | None = None
+    script: tuple[str, ...] = ()
     model: Path | None = None
 
     @property
@@ -46,7 +49,8 @@ class Wanted:
 
 def wanted_stt(settings: Settings) -> list[Wanted]:
     """The recognizers, in the order in which they are tried: one or two."""
-    own: Any = {"phrases": settings.stt_phrases, "model": settings.stt_model_path}
+    script = script_phrases(settings) if settings.stt_phrases is None else ()
+    own: Any = {"phrases": settings.stt_phrases, "script": script, "model": settings.stt_model_path}
     first = Wanted("STT", settings.stt_provider, settings.stt_api_key, settings.stt_url, **own)
     if not settings.stt_standby_provider:
         return [first]

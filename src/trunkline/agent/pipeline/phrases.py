@@ -7,7 +7,7 @@ which holds all that a decoder needs. Read at start by the provider check, then 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,38 +37,45 @@ class PhraseBook:
     sounds: tuple[tuple[str, str], ...]
 
 
-def load_phrases(path: Path | None = None) -> PhraseBook:
+def load_phrases(path: Path | None = None, script: Sequence[str] = ()) -> PhraseBook:
     """Reads and checks a list of sentences.
 
     Args:
-        path: The file; None: the bundled dozen.
+        path: The file; None: what the brain's script listens for, and without one the bundled dozen.
+        script: Those sentences.
 
     Raises:
         ConfigError: the file can't be read, is empty, or a line can't be recognized; names file and line.
     """
+    if path is None and script:
+        return _book(script, "BRAIN_SCRIPT, phrase ")
     path = path or DEFAULT_PHRASES
+    return _book(_lines(path), f"{path}:")
+
+
+def _book(lines: Iterable[str], place: str) -> PhraseBook:
     sentences: dict[str, str] = {}
     where: dict[str, int] = {}
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(lines, start=1):
         written = line.strip()
         if not written or written.startswith("#"):
             continue
-        words = _words(written, f"{path}:{number}")
+        words = _words(written, f"{place}{number}")
         sentence = " ".join(words)
         if sentence in sentences:
-            raise ConfigError(f"{path}:{number}: the sentence {written!r} stands there twice")
+            raise ConfigError(f"{place}{number}: the sentence {written!r} stands there twice")
         sentences[sentence] = written
         for word in words:
             where.setdefault(word, number)
     if not sentences:
-        raise ConfigError(f"{path}: no sentence in it", "write one sentence a line")
+        raise ConfigError(f"{place} no sentence in it", "write one sentence a line")
     if len(sentences) > MAX_PHRASES:
-        raise ConfigError(f"{path}: {len(sentences)} sentences; the recognizer takes {MAX_PHRASES}")
+        raise ConfigError(f"{place} {len(sentences)} sentences; the recognizer takes {MAX_PHRASES}")
     sounds = _sounds(set(where))
     for word, number in where.items():
         if word not in sounds:
             raise ConfigError(
-                f"{path}:{number}: the word {word!r} is not in the recognizer's dictionary", "say it in other words"
+                f"{place}{number}: the word {word!r} is not in the recognizer's dictionary", "say it in other words"
             )
     return PhraseBook(sentences, tuple(entry for word in sorted(sounds) for entry in sounds[word]))
 

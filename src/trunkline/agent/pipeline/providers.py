@@ -74,9 +74,9 @@ def _row(wanted: Wanted, rows: dict[str, Row]) -> Row:
 
 def shared_recognizer(wanted: Wanted) -> Recognizer:
     """One local recognizer for each list of phrases; its file is read once. Raises ConfigError: the list is wrong."""
-    key = str(wanted.phrases or "")
+    key = str(wanted.phrases or wanted.script or "")
     if key not in _recognizers:
-        _recognizers[key] = Recognizer(load_phrases(wanted.phrases))
+        _recognizers[key] = Recognizer(load_phrases(wanted.phrases, wanted.script))
     return _recognizers[key]
 
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from trunkline.agent.brains.choice import make_brain
+from trunkline.agent.brains.choice import check_brain
 from trunkline.agent.pipeline.extras import wanted_stt
 from trunkline.agent.pipeline.providers import shared_recognizer, stt_row
 from trunkline.agent.pipeline.tts import check_tts, tts_warm
@@ -41,7 +41,7 @@ def check_providers(settings: Settings) -> None:
     for wanted in wanted_stt(settings):
         stt_row(wanted).check(wanted)
     check_tts(settings)
-    make_brain(settings)
+    check_brain(settings)
 
 
 @asynccontextmanager
