@@ -9,7 +9,7 @@ from typing import Protocol
 import structlog
 
 from trunkline.agent.brains.brain import Action, HangUp, SendDtmf, Transfer
-from trunkline.core.errors import MediaError, UpstreamError
+from trunkline.core.errors import MediaError, Termination, UpstreamError
 from trunkline.media.engine import MediaLeg
 
 log = structlog.get_logger()
@@ -25,6 +25,10 @@ class CallControl(Protocol):
 
     def hang_up(self) -> None:
         """Ends the call."""
+        ...
+
+    def end(self, termination: Termination) -> None:
+        """Ends the call in this way."""
         ...
 
     async def transfer(self, number: str) -> None:

@@ -16,6 +16,7 @@ from trunkline.agent.acting import Acting, CallControl
 from trunkline.agent.answering import Answering, Manners
 from trunkline.agent.brains.brain import Answer, Brain, Call, Exchange
 from trunkline.agent.clock import LoopClock
+from trunkline.agent.farewell import Farewell
 from trunkline.agent.listening import Listening, Noticed
 from trunkline.agent.pipeline.assembly import CallPipeline
 from trunkline.agent.pipeline.chime import CHIME
@@ -24,7 +25,7 @@ from trunkline.agent.pipeline.turn_taking import TurnTaking
 from trunkline.agent.pipeline.vad import VoiceActivity
 from trunkline.agent.transcript import Transcript
 from trunkline.core.endpointing import EndpointingParams
-from trunkline.core.errors import LocalProtocolError
+from trunkline.core.errors import LocalProtocolError, SpeechLostError
 from trunkline.core.machine import Driver
 from trunkline.core.turn import TurnMachine
 from trunkline.core.turn_events import (
@@ -82,6 +83,7 @@ class ConversationParts:
         endpointing: When speech starts and ends.
         manners: How long the brain may think, and what is said where it fails.
         chime: Play a short chime when the caller interrupts.
+        farewell: What is said where no provider is left; int16, mono, 16000 Hz.
     """
 
     activity: VoiceActivity
@@ -92,6 +94,7 @@ class ConversationParts:
     endpointing: EndpointingParams
     manners: Manners = field(default_factory=Manners)
     chime: bool = False
+    farewell: Pcm | None = None
 
 
 class Conversation:
@@ -120,7 +123,9 @@ class Conversation:
         self._input = CallerInput()
         self._turn_taking = TurnTaking(self._on_words)
         self._pipeline = CallPipeline(
-            [self._input, parts.stt, self._turn_taking, parts.tts, AgentOutput(self)], self._on_stage_error
+            [self._input, parts.stt, self._turn_taking, parts.tts, AgentOutput(self)],
+            self._on_stage_error,
+            self._on_speech_lost,
         )
         self._lane = CallerLane(parts.activity, self._input, self._feed, parts.endpointing)
         self._call = Call("")
@@ -129,6 +134,7 @@ class Conversation:
         self._listening = Listening(parts.brain.listen, noticed, clock)
         self._answering = Answering(self._turn_taking, self._listening, self._on_answer, parts.manners)
         self._acting = Acting(control, self._on_transfer_failed) if control is not None else None
+        self._farewell = Farewell(parts.farewell, control.end, clock) if control is not None else None
         self._prompt: Answer | None = None
         self._utterance = 0
         self._dropped_up_to = 0
@@ -197,6 +203,8 @@ class Conversation:
             return
         if not isinstance(event, FirstPacket | LastPacket | Halted):
             return
+        if isinstance(event, LastPacket) and self._farewell is not None:
+            self._farewell.sent(event.utterance)
         turn = self._turn_of.get(event.utterance)
         if turn is None:
             return
@@ -352,6 +360,18 @@ class Conversation:
 
     def _on_stage_error(self, stage: str, error: str) -> None:
         log.error("stage_failed", stage=stage, error=error, chain=self._pipeline.describe())
+
+    def _on_speech_lost(self, error: SpeechLostError) -> None:
+        """Nobody is left to hear or to speak: the caller is told, and the call ends."""
+        if self._farewell is None or self._over or self._farewell.begun:
+            return
+        log.error("speech_lost", error=str(error))
+        self._driver.close()
+        self._listening.close()
+        self._answering.cancel()
+        self._utterance += 1
+        self._dropped_up_to = self._utterance
+        self._farewell.say(self._leg, self._utterance, error.termination)
 
     def _leg_now(self) -> MediaLeg:
         assert self._leg is not None, "no turn can begin before the caller's audio counts"

@@ -22,8 +22,9 @@ from trunkline.agent.conversation import ConversationParts
 from trunkline.agent.dispatch import Dispatch
 from trunkline.agent.marks import MarkSender
 from trunkline.agent.orchestrator_client import OrchestratorClient
-from trunkline.agent.pipeline.stt import make_stt, providers_warm
-from trunkline.agent.pipeline.tts import make_tts
+from trunkline.agent.pipeline.prompts import FAREWELL
+from trunkline.agent.pipeline.shared_speech import SharedSpeech
+from trunkline.agent.pipeline.stt import providers_warm
 from trunkline.agent.pipeline.vad import VoiceActivity
 from trunkline.agent.room_token import renewed_token
 from trunkline.agent.session import Job, Session, SessionTools
@@ -58,6 +59,7 @@ class Worker:
         self._orchestrator = OrchestratorClient(settings)
         self._marks = MarkSender(settings.metrics_endpoint, settings.metrics_transport, settings.worker_id)
         self._activity = VoiceActivity()
+        self._speech = SharedSpeech(settings)
         self._brains = Brains(settings)
         self._manners = Manners(
             Patience(settings.brain_first_word_s, settings.brain_next_word_s), settings.brain_failure_sentence
@@ -80,6 +82,7 @@ class Worker:
     async def run(self) -> None:
         """Takes calls until told to stop. Raises UpstreamError: LiveKit refuses the key, or no speech."""
         async with providers_warm(self._settings):
+            await self._speech.prompts.prepare()
             await self._engine.start()
             await self._take_calls()
 
@@ -187,8 +190,8 @@ class Worker:
         settings = self._settings
         return ConversationParts(
             activity=self._activity,
-            stt=make_stt(settings),
-            tts=make_tts(settings),
+            stt=self._speech.ear(),
+            tts=self._speech.voice(),
             brain=self._brains.make(),
             turns=TurnParams(
                 policy=ReplyPolicy(settings.reply_on), confirm_barge_in=settings.barge_in is BargeIn.CONFIRM
@@ -196,4 +199,5 @@ class Worker:
             endpointing=EndpointingParams(),
             manners=self._manners,
             chime=settings.barge_in_chime,
+            farewell=self._speech.prompts.of(FAREWELL),
         )
