@@ -15,6 +15,7 @@ COMMANDS = {
     "up": "keep a whole stack running in the foreground",
     "demo": "place five phone calls to a stack of its own and print what happened",
     "call": "place one phone call to a running stack",
+    "link": "print a link to call from a browser, once",
     "doctor": "check what a stack needs, and say what to do",
     "loadtest": "call with many simulated callers and report latency",
     "report": "make a load test's page again, or compare two",

@@ -123,6 +123,7 @@ class _Status:
         from rich.live import Live
 
         self.say(_invitation(stack.plan))
+        self.say(await _browser_link(stack.plan))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch_health(stack))
             tasks.create_task(self._keep_state(stack))
@@ -168,6 +169,17 @@ class _Status:
             # The folder stands above: with it the table would be wider than a terminal.
             table.add_row(name, process.state.value, pid, restarts, health, process.log_file.name)
         return table
+
+
+async def _browser_link(plan: Plan) -> str:
+    """A line with a link for one call; that there is none is no reason to stop."""
+    from trunkline.cli.link import make_link
+    from trunkline.core.errors import UpstreamError
+
+    try:
+        return f"from the browser, once, within 15 minutes: {await make_link(plan.env)} (another: trunkline link)"
+    except UpstreamError as error:
+        return f"no link for the browser: {error}"
 
 
 def _invitation(plan: Plan) -> str:
