@@ -1,0 +1,244 @@
+"""Who hears the caller, and when somebody else must: the machine in made-up time."""
+
+from __future__ import annotations
+
+import pytest
+
+from trunkline.core.breaker import Breaker, BreakerState
+from trunkline.core.errors import LocalProtocolError
+from trunkline.core.hearing import (
+    TRANSITIONS,
+    BurstBegan,
+    BurstOver,
+    Ear,
+    Hear,
+    HearingEffect,
+    HearingEvent,
+    HearingMachine,
+    HearingState,
+    NobodyHears,
+    ProviderFailed,
+    Readiness,
+    SignOfLife,
+    Understood,
+)
+from trunkline.core.usual_delay import UsualDelay
+
+pytestmark = pytest.mark.unit
+
+FIRST_S, FINAL_S = 0.4, 0.3
+BOTH = (True, True)
+
+
+class World:
+    """A machine and its clock."""
+
+    def __init__(self, providers: int = 2) -> None:
+        self.now = 0.0
+        self.ears = [
+            Ear(Breaker(), UsualDelay(FIRST_S, 0.1, 1.0), UsualDelay(FINAL_S, 0.1, 1.0)) for _ in range(providers)
+        ]
+        self.machine = HearingMachine(self.ears)
+
+    def at(self, now: float, event: HearingEvent) -> list[HearingEffect]:
+        """What happens until `now`, and then with the event."""
+        effects = self.until(now)
+        return effects + self.machine.handle(event, now)
+
+    def until(self, now: float) -> list[HearingEffect]:
+        effects: list[HearingEffect] = []
+        while (due := self.machine.deadline()) is not None and due.at <= now:
+            self.now = max(self.now, due.at)
+            effects += self.machine.on_deadline(self.now)
+        self.now = now
+        return effects
+
+    def states(self) -> list[BreakerState]:
+        return [ear.breaker.state for ear in self.ears]
+
+
+def test_a_burst_that_is_understood_stays_with_the_first() -> None:
+    world = World()
+    assert world.at(0.0, BurstBegan(BOTH)) == [Hear(0, again=False)]
+    assert world.at(0.2, Understood(0, final=False)) == []
+    assert world.at(3.0, BurstOver()) == []
+    assert world.at(3.1, Understood(0, final=True)) == []
+    assert world.until(60.0) == []
+    assert world.machine.state is HearingState.IDLE
+    assert world.machine.switches == 0
+
+
+def test_no_word_in_the_usual_time_brings_the_next_one_and_all_again() -> None:
+    world = World()
+    world.at(0.0, BurstBegan(BOTH))
+    assert world.until(FIRST_S - 0.01) == []
+    assert world.until(FIRST_S) == [Hear(1, again=True)]
+    assert world.at(0.5, Understood(0, final=False)) == []
+    world.at(0.6, Understood(1, final=False))
+    assert world.machine.active == 1
+
+
+def test_no_final_in_the_usual_time_brings_the_next_one() -> None:
+    world = World()
+    world.at(0.0, BurstBegan(BOTH))
+    world.at(0.2, Understood(0, final=False))
+    world.at(1.0, BurstOver())
+    assert world.until(1.0 + FINAL_S) == [Hear(1, again=True)]
+    assert world.at(1.5, Understood(1, final=True)) == []
+    assert world.machine.state is HearingState.IDLE
+
+
+def test_a_stall_counts_only_if_somebody_else_understood() -> None:
+    world = World()
+    for start in (0.0, 10.0, 20.0):
+        world.at(start, BurstBegan(BOTH))
+        world.at(start + 1.0, BurstOver())
+        world.until(start + 9.0)
+    assert world.states() == [BreakerState.CLOSED, BreakerState.CLOSED]
+    for start in (30.0, 40.0, 50.0):
+        world.at(start, BurstBegan(BOTH))
+        world.at(start + 0.5, Understood(1, final=False))
+        world.at(start + 1.0, BurstOver())
+        world.at(start + 1.1, Understood(1, final=True))
+    assert world.states() == [BreakerState.OPEN, BreakerState.CLOSED]
+    assert world.at(51.2, BurstBegan(BOTH)) == [Hear(1, again=False)]
+
+
+def test_a_sign_of_life_without_words_is_no_stall() -> None:
+    world = World()
+    world.at(0.0, BurstBegan(BOTH))
+    world.at(0.1, SignOfLife(0))
+    world.at(1.0, BurstOver())
+    world.at(1.1, SignOfLife(0))
+    assert world.until(10.0) == []
+    assert world.machine.state is HearingState.IDLE
+
+
+def test_signs_without_the_final_words_are_a_stall_at_last() -> None:
+    world = World()
+    world.at(0.0, BurstBegan(BOTH))
+    world.at(0.1, Understood(0, final=False))
+    world.at(1.0, BurstOver())
+    for tenth in range(1, 14):
+        assert world.at(1.0 + tenth / 10, SignOfLife(0)) == []
+    assert Hear(1, again=True) in world.until(2.6)
+
+
+def test_words_that_were_final_already_are_not_waited_for_again() -> None:
+    world = World()
+    world.at(0.0, BurstBegan(BOTH))
+    world.at(0.3, Understood(0, final=True))
+    world.at(1.0, BurstOver())
+    assert world.until(10.0) == []
+    assert world.machine.switches == 0
+
+
+@pytest.mark.parametrize("when", ["speaking", "finishing"])
+def test_an_error_brings_the_next_one_at_once(when: str) -> None:
+    world = World()
+    world.at(0.0, BurstBegan(BOTH))
+    world.at(0.1, Understood(0, final=False))
+    if when == "finishing":
+        world.at(0.2, BurstOver())
+    assert world.at(0.25, ProviderFailed(0)) == [Hear(1, again=True)]
+
+
+def test_an_error_while_nobody_speaks_only_counts() -> None:
+    world = World()
+    assert world.at(0.0, ProviderFailed(0)) == []
+    assert world.at(1.0, BurstBegan((False, True))) == [Hear(1, again=False)]
+
+
+def test_a_burst_that_begins_before_the_last_final_goes_on_with_the_same_one() -> None:
+    world = World()
+    world.at(0.0, BurstBegan(BOTH))
+    world.at(0.1, Understood(0, final=False))
+    world.at(1.0, BurstOver())
+    assert world.at(1.1, BurstBegan(BOTH)) == [Hear(0, again=False)]
+    world.at(1.2, Understood(0, final=True))
+    assert world.until(1.1 + FIRST_S) == [Hear(1, again=True)]
+
+
+def test_a_burst_that_begins_with_another_one_takes_what_was_not_final_along() -> None:
+    world = World()
+    world.at(0.0, BurstBegan(BOTH))
+    world.at(0.1, Understood(0, final=False))
+    world.at(1.0, BurstOver())
+    assert world.at(1.1, BurstBegan((False, True))) == [Hear(1, again=True)]
+
+
+def test_with_nobody_ready_one_that_comes_back_in_time_hears_all() -> None:
+    world = World()
+    assert world.at(0.0, BurstBegan((False, False))) == []
+    assert world.at(0.5, Readiness((False, False))) == []
+    assert world.at(1.0, Readiness((True, False))) == [Hear(0, again=True)]
+    world.at(1.1, Understood(0, final=False))
+    assert world.machine.state is HearingState.HEARING
+
+
+def test_one_that_comes_back_after_the_burst_owes_its_final() -> None:
+    world = World(providers=1)
+    world.at(0.0, BurstBegan((False,)))
+    world.at(0.8, BurstOver())
+    assert world.at(1.0, Readiness((True,))) == [Hear(0, again=True)]
+    assert world.machine.state is HearingState.FINISHING
+
+
+def test_with_nobody_in_time_the_call_is_lost_once() -> None:
+    world = World()
+    world.at(0.0, BurstBegan(BOTH))
+    world.at(0.1, ProviderFailed(0))
+    assert world.at(0.2, ProviderFailed(1)) == []
+    assert world.until(5.0) == [NobodyHears()]
+    assert world.at(6.0, BurstBegan(BOTH)) == []
+    assert world.machine.deadline() is None
+
+
+def test_the_only_one_is_given_time_and_two_silent_bursts() -> None:
+    world = World(providers=1)
+    world.at(0.0, BurstBegan((True,)))
+    world.at(1.0, BurstOver())
+    assert world.until(9.0) == []
+    world.at(10.0, BurstBegan((True,)))
+    world.at(11.0, BurstOver())
+    assert world.until(13.9) == []
+    assert world.until(14.0) == [NobodyHears()]
+
+
+def test_the_only_one_is_used_though_its_breaker_is_open() -> None:
+    world = World(providers=1)
+    for _ in range(3):
+        world.ears[0].breaker.failed(0.0)
+    assert world.at(1.0, BurstBegan((True,))) == [Hear(0, again=False)]
+
+
+def test_it_learns_from_bursts_that_are_heard_in_time() -> None:
+    world = World()
+    for start in range(0, 100, 10):
+        world.at(start, BurstBegan(BOTH))
+        world.at(start + 0.1, Understood(0, final=False))
+        world.at(start + 1.0, BurstOver())
+        world.at(start + 1.08, Understood(0, final=True))
+    assert world.ears[0].first.limit_s == pytest.approx(1.25 * 0.1 + 0.04)
+    assert world.ears[0].final.limit_s == pytest.approx(1.25 * 0.08 + 0.04)
+
+
+def test_every_state_and_event_is_legal_or_changes_nothing() -> None:
+    events: list[HearingEvent] = [
+        BurstBegan(BOTH),
+        BurstOver(),
+        Understood(0, final=True),
+        SignOfLife(0),
+        ProviderFailed(1),
+        Readiness(BOTH),
+    ]
+    for state in HearingState:
+        for event in events:
+            world = World()
+            world.machine.state = state
+            if (state, type(event)) in TRANSITIONS:
+                world.machine.handle(event, 0.0)
+            else:
+                with pytest.raises(LocalProtocolError):
+                    world.machine.handle(event, 0.0)
+                assert world.machine.state is state
