@@ -254,7 +254,7 @@ async def test_a_recording_at_any_rate_is_spoken_with_a_number_of_its_own(tmp_pa
         target.setsampwidth(2)
         target.setframerate(SAMPLE_RATE_HZ // 2)
         target.writeframes(stereo.tobytes())
-    bursts = await make_bursts(LoadOptions(concurrency=2, wav=wav), tmp_path, coded=True)
+    bursts = await make_bursts(LoadOptions(concurrency=2, wav=wav), tmp_path, numbered=True)
     assert bursts.words == ""
     assert bursts.longest_s == pytest.approx(1.0, abs=0.03)
     read = []

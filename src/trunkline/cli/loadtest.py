@@ -117,6 +117,7 @@ def loadtest(
             speech=speech_label(settings),
             early_answers=(reply_on or settings.reply_on) is not ReplyOn.FINAL,
             stop=stop,
+            echo=settings.brain == "echo",
             say=_say,
             place=place,
             engine=engine,

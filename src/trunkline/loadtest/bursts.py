@@ -35,7 +35,7 @@ class Bursts:
     wavs: list[tuple[Path, ...]]
 
 
-async def make_bursts(options: LoadOptions, folder: Path, coded: bool) -> Bursts:
+async def make_bursts(options: LoadOptions, folder: Path, numbered: bool) -> Bursts:
     """Writes what each caller says to a folder.
 
     Raises:
@@ -51,7 +51,7 @@ async def make_bursts(options: LoadOptions, folder: Path, coded: bool) -> Bursts
     if not all(samples.size for samples in spoken):
         raise ConfigError(f"--phrase {options.phrase!r} has no sound")
     longest_s = samples_to_s(max(samples.size for samples in spoken))
-    if not coded:
+    if not numbered:
         plain = [folder / f"voice-{number}.wav" for number in range(1, len(spoken) + 1)]
         for wav, samples in zip(plain, spoken, strict=True):
             write_wav(wav, samples)

@@ -53,6 +53,7 @@ async def run_load_test(
     speech: str,
     early_answers: bool,
     stop: asyncio.Event,
+    echo: bool = True,
     say: Say = lambda _: None,
     place: PlaceCalls | None = None,
     engine: str = "",
@@ -64,6 +65,7 @@ async def run_load_test(
         folder: For the callers' logs; must exist.
         speech: Whose recognizer and voice the agents use, for the report.
         early_answers: See `Script`.
+        echo: The agents repeat what they understood, so that answers can be told from each other.
         stop: Once set, all callers hang up, and what was measured so far is returned.
         place: How calls are placed; None: over WebRTC, by processes of their own.
         engine: The native media engine's program, for WebRTC callers; empty: the Python SDK.
@@ -75,11 +77,12 @@ async def run_load_test(
     """
     impairment = impairment_of(options.impair, options.noise, options.seed)
     room = await target.check()
-    coded = speech == EMULATED
+    numbered = speech == EMULATED
+    coded = numbered and echo
     with tempfile.TemporaryDirectory(prefix="trunkline-loadtest-") as sounds:
-        bursts = await make_bursts(options, Path(sounds), coded)
+        bursts = await make_bursts(options, Path(sounds), numbered)
         script = Script(
-            phrase=bursts.words,
+            phrase="" if numbered and not echo else bursts.words,
             burst_s=bursts.longest_s,
             turns=options.turns,
             early_answers=early_answers,

@@ -19,7 +19,7 @@ from trunkline.loadtest.figures import (
     most_at_once,
     road_problem,
 )
-from trunkline.loadtest.options import Limits
+from trunkline.loadtest.options import EMULATED, Limits
 from trunkline.loadtest.pacing import Lateness, Pacing
 from trunkline.loadtest.result import LoadResult
 
@@ -123,7 +123,9 @@ def _failures(found: dict[str, Any], limits: Limits) -> list[str]:
 
 
 def _checked_by(result: LoadResult) -> str:
-    return "numbers in the sound, at the ear" if result.coded else "words in the agents' records"
+    if result.coded:
+        return "numbers in the sound, at the ear"
+    return "nothing" if result.speech == EMULATED else "words in the agents' records"
 
 
 def _stages(result: LoadResult) -> dict[str, Figures]:

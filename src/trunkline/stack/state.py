@@ -35,6 +35,7 @@ TOOL_VARIABLES = (
     "STT_PROVIDER",
     "TTS_PROVIDER",
     "REPLY_ON",
+    "BRAIN",
 )
 
 
