@@ -40,12 +40,19 @@ def import_brain(name: str) -> type[Brain]:
         raise ConfigError(f"BRAIN={name}: can't import {module_name}: {error!r}") from error
     found = getattr(module, class_name, None)
     if not (inspect.isclass(found) and issubclass(found, Brain)):
-        raise ConfigError(
-            f"BRAIN={name}: {class_name!r} is no subclass of Brain in {module_name}", "see docs/brains.md"
-        )
+        raise ConfigError(f"BRAIN={name}: {module_name} has no Brain of that name", "see docs/brains.md")
     if inspect.isabstract(found):
         raise ConfigError(f"BRAIN={name}: {class_name} has no reply", "see docs/brains.md")
     return found
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """The thread of one brain."""
+    try:
+        loop.run_forever()
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
 
 
 class OwnBrain(Brain):
@@ -120,7 +127,7 @@ class OwnBrain(Brain):
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             # A daemon: a brain that blocks for ever must not keep the worker from its end.
-            threading.Thread(target=self._loop.run_forever, name="brain", daemon=True).start()
+            threading.Thread(target=_run, args=(self._loop,), name="brain", daemon=True).start()
         return self._loop
 
     def _stop(self, loop: asyncio.AbstractEventLoop) -> None:
