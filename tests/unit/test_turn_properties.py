@@ -24,6 +24,7 @@ from trunkline.core.turn_events import (
     PlaybackHalted,
     PlaybackStarted,
     Prompted,
+    ReleaseReply,
     ReplyAudible,
     ReplyDecided,
     ReplyEmpty,
@@ -43,9 +44,10 @@ WORDS = st.sampled_from(["", "yeah", "hello", "stop it"])
 class AnyTalk(RuleBasedStateMachine):
     """A caller, an STT, a brain and an engine without manners."""
 
-    @initialize(policy=st.sampled_from(ReplyPolicy), confirm=st.booleans())
-    def begin(self, policy: ReplyPolicy, confirm: bool) -> None:
-        self.machine = TurnMachine(TurnParams(policy=policy, confirm_barge_in=confirm))
+    @initialize(policy=st.sampled_from(ReplyPolicy), confirm=st.booleans(), speculate=st.booleans())
+    def begin(self, policy: ReplyPolicy, confirm: bool, speculate: bool) -> None:
+        self.machine = TurnMachine(TurnParams(policy=policy, confirm_barge_in=confirm, speculate=speculate))
+        self.held: int | None = None
         self.now = 0.0
         self.asked: set[int] = set()
         self.closed: list[int] = []
@@ -64,9 +66,9 @@ class AnyTalk(RuleBasedStateMachine):
     def the_caller(self, voiced_s: float, kind: type[SpeechStarted] | type[SpeechEnded] | None) -> None:
         self.feed(SpeechContinues(voiced_s) if kind is None else kind(self.now))
 
-    @rule(words=WORDS, final=st.booleans())
-    def stt(self, words: str, final: bool) -> None:
-        self.feed(FinalHeard(words) if final else PartialHeard(words))
+    @rule(words=WORDS, final=st.booleans(), sure=st.booleans())
+    def stt(self, words: str, final: bool, sure: bool) -> None:
+        self.feed(FinalHeard(words, last=sure) if final else PartialHeard(words, 1.0 if sure else 0.1))
 
     @rule(back=st.integers(0, 2), kind=st.sampled_from([ReplyDecided, ReplyAudible, ReplyFailed]))
     def the_pipeline(self, back: int, kind: type[ReplyDecided] | type[ReplyAudible] | type[ReplyFailed]) -> None:
@@ -113,8 +115,10 @@ class AnyTalk(RuleBasedStateMachine):
     def take(self, effects: list[TurnEffect]) -> None:
         for effect in effects:
             match effect:
-                case AskBrain(turn):
+                case AskBrain(turn, _, held):
                     assert turn not in self.closed
+                    assert self.held is None
+                    self.held = turn if held else None
                     self.asked.add(turn)
                 case PausePlayout():
                     assert not self.paused
@@ -122,11 +126,16 @@ class AnyTalk(RuleBasedStateMachine):
                 case ResumePlayout():
                     assert self.paused
                     self.paused = False
+                case ReleaseReply(turn):
+                    assert self.held == turn
+                    self.held = None
                 case CancelReply(turn):
+                    self.held = None if self.held == turn else self.held
                     assert turn in self.asked
                     self.paused = False
                 case CloseTurn(turn):
                     assert turn not in self.closed
+                    assert self.held != turn
                     self.closed.append(turn)
         # The answer may also have ended while it was being paused.
         self.paused = self.paused and self.machine.state is State.PAUSED

@@ -61,6 +61,7 @@ METRICS = (
     "roundtrip_heard",
     "response_heard",
     "barge_in",
+    "saved",
     *_STAGE_METRICS.values(),
 )
 """All durations that are measured, by the names under which the collector tells them."""
@@ -98,7 +99,8 @@ def stages_us(record: TurnRecord) -> dict[Mark, int]:
     if roundtrip_us(record) is None:
         return {}
     heard_us = marks[Mark.PLAYBACK_START]
-    decided_us = min(marks.get(Mark.AGENT_DECISION, heard_us), heard_us)
+    # An answer that was prepared waits for the words that end the turn.
+    decided_us = min(marks.get(Mark.RELEASED, marks.get(Mark.AGENT_DECISION, heard_us)), heard_us)
     way = [
         mark
         for mark in STAGES
@@ -117,6 +119,18 @@ def barge_in_us(record: TurnRecord) -> int | None:
     return stopped_us if stopped_us is not None and stopped_us >= 0 else None
 
 
+def saved_us(record: TurnRecord) -> int | None:
+    """What preparing the answer ahead saved: so long before it was needed the work began that was done by then.
+
+    None where nothing was prepared, or the answer was never heard.
+    """
+    marks = record.marks_us
+    if not {Mark.PREPARED, Mark.RELEASED, Mark.PLAYBACK_START} <= marks.keys():
+        return None
+    ready_us = min(marks[Mark.RELEASED], marks.get(Mark.TTS_FIRST_BYTE, marks[Mark.RELEASED]))
+    return max(0, ready_us - marks[Mark.PREPARED])
+
+
 def durations_us(record: Record) -> dict[str, int]:
     """All that one record measures, by the names in `METRICS`; nothing for calls and for turns without an answer."""
     if isinstance(record, HeardRecord):
@@ -127,6 +141,7 @@ def durations_us(record: Record) -> dict[str, int]:
     if not isinstance(record, TurnRecord) or record.outcome is TurnOutcome.UNANSWERED:
         return {}
     named = {"roundtrip": roundtrip_us(record), "response": response_us(record), "barge_in": barge_in_us(record)}
+    named["saved"] = saved_us(record)
     stages = {_STAGE_METRICS[stage]: duration_us for stage, duration_us in stages_us(record).items()}
     return {name: duration_us for name, duration_us in (named | stages).items() if duration_us is not None}
 

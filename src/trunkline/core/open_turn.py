@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from trunkline.core.turn_events import CloseTurn
@@ -9,6 +10,13 @@ from trunkline.core.wire import Mark, TurnOutcome
 
 WORD_S = 0.4
 """Shorter speech that is not understood was a cough."""
+
+
+_WORD = re.compile(r"\w+")
+
+
+def _plain(words: str) -> list[str]:
+    return _WORD.findall(words.lower())
 
 
 @dataclass(slots=True)
@@ -24,6 +32,8 @@ class OpenTurn:
         answer: What the brain said so far.
         heard_samples: Samples of the answer that were sent.
         prompted: True where the agent speaks without having been spoken to.
+        prepared: The words to which an answer is being prepared while the turn is open; None where none is.
+        prepared_times: How often that was begun.
     """
 
     number: int
@@ -34,6 +44,8 @@ class OpenTurn:
     answer: str = ""
     heard_samples: int = 0
     prompted: bool = False
+    prepared: str | None = None
+    prepared_times: int = 0
 
     def mark(self, mark: Mark, at: float) -> None:
         """Keeps the first instant of a mark."""
@@ -54,6 +66,18 @@ class OpenTurn:
             self.finals.append(text)
             self.marks[Mark.STT_FINAL] = at
         self.mark(Mark.STT_FINAL, at)
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether what is prepared answers what was said, whatever the punctuation."""
+        return self.prepared is not None and _plain(self.prepared) == _plain(self.words())
+
+    def forget_answer(self) -> None:
+        """What was decided and prepared so far is not said."""
+        self.prepared = None
+        self.answer = ""
+        for mark in (Mark.AGENT_DECISION, Mark.TTS_FIRST_BYTE, Mark.PREPARED, Mark.RELEASED):
+            self.marks.pop(mark, None)
 
     @property
     def missed(self) -> bool:

@@ -12,12 +12,12 @@ pauses it at once, and is then confirmed or taken back:
         +-----------+-----------+-----------+
 
 Speech before the answer can be heard takes the answer back and goes on with the same turn.
+
+Where it may speculate, the answer to words that stand still is prepared while the turn is still open, and kept back:
+it is let out when the turn ends with the same words, and dropped unheard when the caller goes on.
 """
 
 from __future__ import annotations
-
-from enum import Enum
-from typing import get_args
 
 from trunkline.core.barge_in import Meaning, OverAnswer, meaning_of
 from trunkline.core.endpointing import SpeechContinues, SpeechEnded, SpeechStarted
@@ -35,6 +35,7 @@ from trunkline.core.turn_events import (
     PlaybackHalted,
     PlaybackStarted,
     Prompted,
+    ReleaseReply,
     ReplyAudible,
     ReplyDecided,
     ReplyEmpty,
@@ -45,52 +46,8 @@ from trunkline.core.turn_events import (
     TurnEvent,
     TurnParams,
 )
+from trunkline.core.turn_states import TRANSITIONS, State
 from trunkline.core.wire import Mark, TurnOutcome
-
-
-class State(Enum):
-    """What the agent is doing."""
-
-    LISTENING = "listening"
-    DECIDING = "deciding"
-    SPEAKING = "speaking"
-    PAUSED = "paused"
-    CLOSED = "closed"
-
-
-L, D, S, P = State.LISTENING, State.DECIDING, State.SPEAKING, State.PAUSED
-OPEN = (L, D, S, P)
-
-# Which event is legal in which state, and the method that takes it. All other pairs are errors of ours: a burst that
-# is open can't start again, so a pause, which an open burst made, sees no second start. An event of a burst must also
-# be in its order; that is checked apart, since a burst may be open in any state.
-TRANSITIONS: dict[tuple[State, type[TurnEvent]], str] = {
-    (L, SpeechStarted): "_on_start_listening",
-    (D, SpeechStarted): "_on_start_deciding",
-    (S, SpeechStarted): "_on_start_speaking",
-    (P, SpeechContinues): "_on_continue_paused",
-    (P, SpeechEnded): "_on_end_paused",
-    (L, PartialHeard): "_on_partial",
-    (P, PartialHeard): "_on_words_paused",
-    (L, FinalHeard): "_on_final",
-    (P, FinalHeard): "_on_words_paused",
-    **{(state, SpeechContinues): "_on_continue" for state in (L, D, S)},
-    **{(state, SpeechEnded): "_on_end" for state in (L, D, S)},
-    **{(state, PartialHeard): "_on_words_of_answered" for state in (D, S)},
-    **{(state, FinalHeard): "_on_words_of_answered" for state in (D, S)},
-    # What pipeline and engine report may arrive late, so it is legal everywhere and looked up by its turn.
-    **{(state, ReplyDecided): "_on_decided" for state in OPEN},
-    **{(state, ReplyAudible): "_on_audible" for state in OPEN},
-    **{(state, ReplyFailed): "_on_failed" for state in OPEN},
-    **{(state, PlaybackStarted): "_on_playing" for state in OPEN},
-    **{(state, PlaybackEnded): "_on_played" for state in OPEN},
-    **{(state, PlaybackHalted): "_on_halted" for state in OPEN},
-    **{(state, ReplyEmpty): "_on_empty" for state in OPEN},
-    **{(state, Prompted): "_on_prompted" for state in OPEN},
-    **{(state, AnswerCut): "_on_cut" for state in OPEN},
-    # The call is over: whatever still comes is late.
-    **{(State.CLOSED, late): "_ignore" for late in get_args(TurnEvent)},
-}
 
 _OPEN = {True: "open", False: "not open"}
 
@@ -139,6 +96,8 @@ class TurnMachine:
             return self._barge_in(now) if self._over.likely(now) else self._take_back()
         if due.reason in ("final", "stable_partial"):
             return self._answer(now)
+        if due.reason == "prepare":
+            return self._prepare(now)
         return self._give_up(now)
 
     def close(self, now: float) -> list[TurnEffect]:
@@ -158,7 +117,7 @@ class TurnMachine:
                 outcome = TurnOutcome.INTERRUPTED if begun else TurnOutcome.UNANSWERED
                 effects += [CancelReply(answering.number), answering.closed(outcome)]
         if heard is not None:
-            effects += [heard.closed(TurnOutcome.UNANSWERED)]
+            effects += [*self._drop_prepared(), heard.closed(TurnOutcome.UNANSWERED)]
         self._answering = self._turn = None
         self._burst_open = False
         self._deadline = None
@@ -190,9 +149,9 @@ class TurnMachine:
         self._deadline = None
         if self._turn is None:
             self._open_turn(event.at)
-        else:
-            self._turn.marks.pop(Mark.SPEECH_END, None)
-        return []
+            return []
+        self._turn.marks.pop(Mark.SPEECH_END, None)
+        return self._drop_prepared()
 
     def _on_start_deciding(self, event: SpeechStarted, now: float) -> list[TurnEffect]:
         """The caller goes on before the answer could be heard: the same turn goes on, too."""
@@ -205,8 +164,9 @@ class TurnMachine:
             return []
         turn.asked = False
         turn.answer = ""
-        for mark in (Mark.SPEECH_END, Mark.STT_FINAL, Mark.AGENT_DECISION, Mark.TTS_FIRST_BYTE):
-            turn.marks.pop(mark, None)
+        turn.forget_answer()
+        turn.marks.pop(Mark.SPEECH_END, None)
+        turn.marks.pop(Mark.STT_FINAL, None)
         self._turn, self._answering = turn, None
         self._listen()
         return [CancelReply(turn.number)]
@@ -255,11 +215,14 @@ class TurnMachine:
         if turn.asked:
             return self._close_if_over()
         self._await_final(now)
-        return []
+        return self._prepare(now)
 
     def _await_final(self, now: float) -> None:
         turn = self._turn
         assert turn is not None
+        if self._deadline is not None and self._deadline.reason == "stable_partial":
+            # The words stand still already: they are not waited for longer than they would be without the end.
+            return
         # Words that are final already need no long wait: the vendor may have nothing left to say.
         wait_s = min(0.5, self.params.final_timeout_s) if turn.finals else self.params.final_timeout_s
         self._deadline = Deadline(now + wait_s, "final")
@@ -282,9 +245,23 @@ class TurnMachine:
         turn.partial = event.text
         if self.params.policy is ReplyPolicy.FIRST_PARTIAL:
             return self._answer(now)
-        if self.params.policy is ReplyPolicy.STABLE_PARTIAL and self._burst_open and changed:
+        return self._on_changed_words(event, now) if changed else []
+
+    def _on_changed_words(self, event: PartialHeard, now: float) -> list[TurnEffect]:
+        """Words that stand still from now on are believed: answered, or prepared for."""
+        turn = self._turn
+        assert turn is not None
+        effects = [] if turn.is_prepared else self._drop_prepared()
+        believed = event.confidence >= self.params.stable_confidence
+        if not self._burst_open:
+            return effects + (self._prepare(now) if believed else [])
+        if self._deadline is not None and not believed:
+            self._deadline = None
+        elif believed and self.params.policy is ReplyPolicy.STABLE_PARTIAL:
             self._deadline = Deadline(now + self.params.stable_partial_s, "stable_partial")
-        return []
+        elif believed and self.params.speculate and not turn.is_prepared:
+            self._deadline = Deadline(now + self.params.stable_partial_s, "prepare")
+        return effects
 
     def _on_final(self, event: FinalHeard, now: float) -> list[TurnEffect]:
         turn = self._turn
@@ -294,8 +271,11 @@ class TurnMachine:
             turn.mark(Mark.STT_PARTIAL, now)
         turn.add_final(event.text, now)
         if self._burst_open:
-            return []
-        return self._answer(now)
+            return [] if turn.is_prepared else self._drop_prepared()
+        if event.last:
+            return self._answer(now)
+        self._deadline = Deadline(now + self.params.more_finals_s, "final")
+        return [] if turn.is_prepared else self._drop_prepared() + self._prepare(now)
 
     def _on_words_of_answered(self, event: PartialHeard | FinalHeard, now: float) -> list[TurnEffect]:
         """The rest of a burst that is being answered: kept, not answered. Of one that was taken back: late proof."""
@@ -323,29 +303,69 @@ class TurnMachine:
         turn = self._turn
         assert turn is not None
         words = turn.words()
+        effects = [] if turn.is_prepared else self._drop_prepared()
         if not words and not turn.missed:
             self._turn, self._deadline = None, None
-            return [turn.closed(TurnOutcome.UNANSWERED)]
+            return [*effects, turn.closed(TurnOutcome.UNANSWERED)]
         turn.asked = True
         self._turn, self._answering = None, turn
         self.state = State.DECIDING
         self._deadline = Deadline(now + self.params.reply_timeout_s, "reply")
-        return [AskBrain(turn.number, words)]
+        if turn.prepared is None:
+            return [*effects, AskBrain(turn.number, words)]
+        turn.prepared = None
+        turn.mark(Mark.RELEASED, now)
+        return [ReleaseReply(turn.number)]
+
+    # --- ahead of the turn's end ---
+
+    def _prepare(self, now: float) -> list[TurnEffect]:
+        """Has the answer to the words so far prepared, and kept back."""
+        turn = self._turn
+        if turn is None or not self.params.speculate or self.params.policy is not ReplyPolicy.FINAL:
+            return []
+        words = turn.words()
+        if not words or turn.prepared is not None or turn.prepared_times >= self.params.most_prepared:
+            return []
+        turn.prepared = words
+        turn.prepared_times += 1
+        turn.mark(Mark.PREPARED, now)
+        return [AskBrain(turn.number, words, held=True)]
+
+    def _drop_prepared(self) -> list[TurnEffect]:
+        """The caller went on, or other words were said: nobody hears what was prepared."""
+        turn = self._turn
+        if turn is None or turn.prepared is None:
+            return []
+        turn.forget_answer()
+        return [CancelReply(turn.number)]
+
+    def _answered(self, number: int) -> OpenTurn | None:
+        """The turn of this number, if it is being answered, or prepared for."""
+        for turn in (self._answering, self._turn):
+            if turn is not None and turn.number == number and (turn.asked or turn.prepared is not None):
+                return turn
+        return None
+
+    # --- what becomes of the answer ---
 
     def _on_decided(self, event: ReplyDecided, now: float) -> list[TurnEffect]:
-        turn = self._answering
-        if turn is not None and turn.number == event.turn:
+        turn = self._answered(event.turn)
+        if turn is not None:
             turn.mark(Mark.AGENT_DECISION, now)
             turn.answer = f"{turn.answer} {event.text}".strip()
         return []
 
     def _on_audible(self, event: ReplyAudible, now: float) -> list[TurnEffect]:
-        turn = self._answering
-        if turn is not None and turn.number == event.turn:
+        turn = self._answered(event.turn)
+        if turn is not None:
             turn.mark(Mark.TTS_FIRST_BYTE, now)
         return []
 
     def _on_failed(self, event: ReplyFailed, now: float) -> list[TurnEffect]:
+        if self._turn is not None and self._turn.number == event.turn:
+            # It was only prepared: it is asked for again when the turn is over.
+            return self._drop_prepared()
         if self._answering is None or self._answering.number != event.turn:
             return []
         return self._give_up(now)
@@ -421,6 +441,7 @@ class TurnMachine:
         """Ends whatever turn is open; speech that goes on may still become a turn of its own."""
         effects: list[TurnEffect] = []
         turn, asked, state = self._answering, self._turn, self.state
+        effects += self._drop_prepared()
         self._answering = self._turn = None
         self._listen()
         if turn is not None and state in (State.SPEAKING, State.PAUSED):
@@ -441,6 +462,9 @@ class TurnMachine:
         return effects
 
     def _on_empty(self, event: ReplyEmpty, now: float) -> list[TurnEffect]:
+        if self._turn is not None and self._turn.number == event.turn:
+            # What it has instead of words is done when the turn is over, and so it is asked for again then.
+            return self._drop_prepared()
         turn = self._answering
         if turn is None or turn.number != event.turn or self.state is not State.DECIDING:
             return []

@@ -31,7 +31,12 @@ class TurnParams:
         policy: When the agent answers.
         confirm_barge_in: False: any speech over the answer ends it. True: it is paused, then decided.
         barge_in: What makes speech over the answer real.
-        stable_partial_s: With `stable_partial`: how long the words must not change, in seconds.
+        stable_partial_s: How long words must not change until they are believed before they are final, in seconds.
+        stable_confidence: How sure the recognizer must be of them, from 0 to 1; one that does not tell is sure.
+        speculate: With `final`: prepare the answer to words that stand still before the turn ends.
+        most_prepared: So often in a turn at most.
+        more_finals_s: Longest wait for more words after a final of which the recognizer does not say that it is the
+            last, in seconds.
         final_timeout_s: Longest wait for the final transcript after the end of speech, in seconds.
         reply_timeout_s: Longest wait from the decision to answer until the answer is heard, in seconds.
     """
@@ -40,22 +45,33 @@ class TurnParams:
     confirm_barge_in: bool = True
     barge_in: BargeInParams = field(default_factory=BargeInParams)
     stable_partial_s: float = 0.15
+    stable_confidence: float = 0.6
+    speculate: bool = False
+    most_prepared: int = 3
+    more_finals_s: float = 0.3
     final_timeout_s: float = 2.0
     reply_timeout_s: float = 8.0
 
 
 @dataclass(frozen=True, slots=True)
 class PartialHeard:
-    """STT: the words of the burst so far."""
+    """STT: the words of the burst so far, and how sure of them it is, from 0 to 1."""
 
     text: str
+    confidence: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class FinalHeard:
-    """STT: words that will not change any more; empty text where nothing was understood."""
+    """STT: words that will not change any more; empty text where nothing was understood.
+
+    Args:
+        text: The words.
+        last: False where the recognizer has not said that it heard the burst to its end.
+    """
 
     text: str
+    last: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +173,24 @@ TurnEvent: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class AskBrain:
-    """Produce and speak the answer to `turn`; without text: the caller spoke and was not understood."""
+    """Produce and speak the answer to `turn`; without text: the caller spoke and was not understood.
+
+    Args:
+        turn: Its number.
+        text: The caller's words.
+        held: Keep the audio back until `ReleaseReply`.
+    """
 
     turn: int
     text: str
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseReply:
+    """Let the caller hear the answer to `turn` that was held."""
+
+    turn: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,4 +230,4 @@ class CloseTurn:
     heard: str = ""
 
 
-TurnEffect: TypeAlias = AskBrain | CancelReply | PausePlayout | ResumePlayout | CloseTurn
+TurnEffect: TypeAlias = AskBrain | ReleaseReply | CancelReply | PausePlayout | ResumePlayout | CloseTurn

@@ -31,6 +31,9 @@ CALL_TOKEN_AUDIENCE = "trunkline-call"  # noqa: S105
 
 ROOM_PREFIX = "room-"
 
+SHARED_ROOM_PREFIX = "room-shared-"
+"""Of rooms in which several calls take place, each with an agent of its own; their calls' ids are not in the name."""
+
 
 class Mark(StrEnum):
     """The instants of one turn, in the order of a usual turn."""
@@ -41,6 +44,10 @@ class Mark(StrEnum):
     SPEECH_END = "SpeechEnd"
     """Last frame of the caller's speech."""
     STT_FINAL = "STTFinal"
+    PREPARED = "Prepared"
+    """The answer that was heard was begun before the turn had ended."""
+    RELEASED = "Released"
+    """The turn ended, and the answer that was prepared could be heard."""
     AGENT_DECISION = "AgentDecision"
     """The reply's first text is known."""
     TTS_FIRST_BYTE = "TTSFirstByte"
@@ -184,6 +191,8 @@ class Lease:
     fence: int
     admitted: bool
     """True where an earlier worker already admitted this caller: no token is asked again."""
+    participant: str = ""
+    """Who the caller is, where that is known: others may be in the room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,6 +249,11 @@ def encode(message: Any) -> bytes:
 def room_of(call: str) -> str:
     """The room in which a call takes place."""
     return ROOM_PREFIX + call
+
+
+def agent_prefix(call: str) -> str:
+    """How the identities of a call's agents begin."""
+    return f"agent-{call}-"
 
 
 def call_of(room: str) -> str | None:

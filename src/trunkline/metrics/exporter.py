@@ -24,6 +24,7 @@ _HISTOGRAMS = {
     "roundtrip_heard": "From the caller's first sound to the answer's first sound, at the caller's ear.",
     "response_heard": "From the caller's last sound to the answer's first sound, at the caller's ear.",
     "barge_in": "From the first sound of an interruption to the last packet of the answer, at the agent.",
+    "saved": "What preparing an answer before its turn had ended saved.",
 }
 
 

@@ -30,6 +30,19 @@ MAX_WAITING = 256
 """Sentences of one answer that may wait for the TTS. More can't come: the brain waits in `speak`."""
 
 
+def confidence_of(frame: InterimTranscriptionFrame) -> float:
+    """How sure the recognizer is of these words, from 0 to 1; where it does not tell, 1.
+
+    Recognizers tell it in their own message: Deepgram of the best alternative, others of each word.
+    """
+    message: Any = frame.result
+    try:
+        words = getattr(message, "words", None) or [message.channel.alternatives[0]]
+        return min(float(word.confidence) for word in words)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return 1.0
+
+
 class TurnTaking(FrameProcessor):
     """Stands between words heard and words said.
 
@@ -65,10 +78,10 @@ class TurnTaking(FrameProcessor):
         """Takes transcriptions; passes everything else on."""
         await super().process_frame(frame, direction)
         if isinstance(frame, InterimTranscriptionFrame):
-            self._on_words(PartialHeard(frame.text.strip()))
+            self._on_words(PartialHeard(frame.text.strip(), confidence_of(frame)))
             return
         if isinstance(frame, TranscriptionFrame):
-            self._on_words(FinalHeard(frame.text.strip()))
+            self._on_words(FinalHeard(frame.text.strip(), last=frame.finalized))
             return
         if isinstance(frame, NothingUnderstoodFrame):
             self._on_words(FinalHeard(""))
