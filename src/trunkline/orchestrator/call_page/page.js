@@ -25,7 +25,7 @@ const STATES = {
   microphone: "Allow the microphone…",
   dialling: "Calling the agent…",
   talking: "Connected. Speak whenever you like, also while the agent speaks.",
-  ended: "The call is over.",
+  ended: "The call is over. Another one needs a new link.",
   failed: "No call.",
 }
 const STATE_LOOKS = { microphone: "dialling" }

@@ -2,7 +2,7 @@
 const ASK_MS = 1_000
 const ASK_AGAIN_MS = 5_000
 const LAST_LOOK_MS = 2_500
-const OUTCOMES = { interrupted: "you interrupted", unanswered: "not answered" }
+const OUTCOMES = { interrupted: "cut short", unanswered: "not answered" }
 
 /** Shows the turns as they come; returns what stops that, a little later, since the last turn may be on its way. */
 export function watchTurns(view) {
