@@ -84,7 +84,7 @@ class RecordedLiveKit:
     async def create_room(self, call: str) -> None:
         await self._take(f"create {call}")
 
-    async def dispatch(self, call: str) -> None:
+    async def dispatch(self, call: str, room: str) -> None:
         await self._take(f"dispatch {call}")
 
     async def delete_room(self, room: str) -> None:

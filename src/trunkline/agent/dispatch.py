@@ -22,6 +22,7 @@ from livekit.protocol import models
 from trunkline import __version__
 from trunkline.agent.orchestrator_client import worker_token
 from trunkline.agent.session import Job
+from trunkline.core import wire
 from trunkline.core.errors import RemoteProtocolError, UpstreamError, UpstreamRejectedError, UpstreamUnavailableError
 from trunkline.settings import Settings
 
@@ -190,7 +191,7 @@ class Dispatch:
         answer = proto.AvailabilityResponse(
             job_id=job.id,
             available=accept,
-            participant_identity=f"agent-{job.id}",
+            participant_identity=f"{wire.agent_prefix(call or '')}{job.id}",
             participant_name="agent",
         )
         await self._send(proto.WorkerMessage(availability=answer))

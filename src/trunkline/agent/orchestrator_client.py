@@ -70,6 +70,7 @@ class OrchestratorClient:
             kind=wire.CallKind(body["kind"]),
             fence=int(body["fence"]),
             admitted=bool(body["admitted"]),
+            participant=str(body.get("participant", "")),
         )
 
     async def admit(self, call: str, fence: int, participant: str, token: str) -> None:

@@ -197,7 +197,7 @@ class Session:
 
     def _take_event(self, event: media.MediaEvent) -> None:
         match event:
-            case media.ParticipantJoined(identity, kind, attributes) if self._may_be_caller(kind):
+            case media.ParticipantJoined(identity, kind, attributes) if self._may_be_caller(identity, kind):
                 self._caller = self._caller or attributes.get(wire.CALLER_ATTRIBUTE, "")
                 self._feed(CallerJoined(identity, attributes.get(wire.CALL_TOKEN_ATTRIBUTE, "")))
             case media.ParticipantLeft(identity):
@@ -384,11 +384,12 @@ class Session:
             )
         )
 
-    def _may_be_caller(self, kind: media.ParticipantKind) -> bool:
+    def _may_be_caller(self, identity: str, kind: media.ParticipantKind) -> bool:
         """Only what came in by the call's own door is its caller."""
         if self.lease is not None and self.lease.kind is wire.CallKind.PHONE:
             return kind is media.ParticipantKind.PHONE
-        return kind is not media.ParticipantKind.AGENT
+        expected = self.lease.participant if self.lease is not None else ""
+        return kind is not media.ParticipantKind.AGENT and expected in ("", identity)
 
     def _fence(self) -> int:
         assert self.lease is not None

@@ -13,7 +13,7 @@ from trunkline.cli.phone_door import phone_placer
 from trunkline.cli.placing import Exchange
 from trunkline.core.errors import ConfigError
 from trunkline.loadtest.load_test import PlaceCalls, finish, new_folder, run_load_test, until_signal
-from trunkline.loadtest.options import DEFAULT_PHRASE, Limits, LoadOptions, Target, Via, speech_label
+from trunkline.loadtest.options import DEFAULT_PHRASE, Limits, LoadOptions, Rooms, Target, Via, speech_label
 from trunkline.logs import configure_logs
 from trunkline.settings import ReplyOn, Settings, load_settings
 
@@ -38,6 +38,7 @@ def loadtest(
     via: Annotated[
         Via, typer.Option(help="webrtc: by the media engine; sip: phone calls; sdk: LiveKit's Python client.")
     ] = Via.WEBRTC,
+    rooms: Annotated[Rooms, typer.Option(help="own: one for each call; shared: up to 25 callers in one.")] = Rooms.OWN,
     reply_on: Annotated[
         ReplyOn | None, typer.Option(help="The agents' policy; fails where they have another (default: REPLY_ON).")
     ] = None,
@@ -85,6 +86,7 @@ def loadtest(
         talk=talk,
         ramp=ramp,
         via=via,
+        rooms=rooms,
         reply_on=reply_on.value if reply_on else "",
         interrupt=interrupt,
         impair=impair,

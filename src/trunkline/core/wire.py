@@ -34,6 +34,9 @@ ROOM_PREFIX = "room-"
 SHARED_ROOM_PREFIX = "room-shared-"
 """Of rooms in which several calls take place, each with an agent of its own; their calls' ids are not in the name."""
 
+SHARED_ROOM_PREFIX = "room-shared-"
+"""Of rooms in which several calls take place, each with an agent of its own; their calls' ids are not in the name."""
+
 
 class Mark(StrEnum):
     """The instants of one turn, in the order of a usual turn."""
@@ -193,6 +196,8 @@ class Lease:
     """True where an earlier worker already admitted this caller: no token is asked again."""
     participant: str = ""
     """Who the caller is, where that is known: others may be in the room."""
+    participant: str = ""
+    """Who the caller is, where that is known: others may be in the room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +254,11 @@ def encode(message: Any) -> bytes:
 def room_of(call: str) -> str:
     """The room in which a call takes place."""
     return ROOM_PREFIX + call
+
+
+def agent_prefix(call: str) -> str:
+    """How the identities of a call's agents begin."""
+    return f"agent-{call}-"
 
 
 def agent_prefix(call: str) -> str:

@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 import httpx
 import uvloop
 
+from trunkline.core import wire
 from trunkline.core.errors import CallError, UpstreamUnavailableError
 from trunkline.loadtest.callers import Message, PlacedCall, run_callers
 from trunkline.loadtest.engine_line import EngineLine
@@ -56,7 +57,7 @@ class Job:
 
     def encode(self) -> bytes:
         """As one line."""
-        orders = [[order.number, order.at_s, [str(wav) for wav in order.wavs]] for order in self.orders]
+        orders = [[order.number, order.at_s, [str(wav) for wav in order.wavs], order.room] for order in self.orders]
         script = dataclasses.astuple(self.script)
         return json.dumps([self.orchestrator_url, self.api_key, script, orders, self.engine]).encode() + b"\n"
 
@@ -64,7 +65,7 @@ class Job:
     def decode(cls, line: bytes) -> Job:
         """From one line."""
         url, api_key, script, placed, engine = json.loads(line)
-        orders = [Order(number, at_s, tuple(map(Path, wavs))) for number, at_s, wavs in placed]
+        orders = [Order(number, at_s, tuple(map(Path, wavs)), room) for number, at_s, wavs, room in placed]
         return cls(url, api_key, Script(*script), orders, engine)
 
 
@@ -80,24 +81,29 @@ class TokenDoor:
         self._headers = {"Authorization": f"Bearer {job.api_key}"}
         self._http = http
         self._new_line = new_line
+        self._rooms = {order.number: order.room for order in job.orders}
 
     async def place(self, call: PlacedCall) -> WebRtcLine | EngineLine:
         """See `Door.place`."""
-        grant = await self._grant()
+        room = self._rooms[call.number]
+        grant = await self._grant(room)
         call.call = grant["call"]
         line = self._new_line(call.number)
         try:
-            await line.join(grant["url"], grant["token"])
+            # In a shared room are the others' agents, too.
+            await line.join(grant["url"], grant["token"], wire.agent_prefix(call.call) if room else "")
             call.answered_us = await line.answered()
         except BaseException:
             await line.hang_up()
             raise
         return line
 
-    async def _grant(self) -> dict[str, Any]:
+    async def _grant(self, room: str) -> dict[str, Any]:
         try:
             async with asyncio.timeout(TOKEN_TIMEOUT_S):
-                answer = await self._http.post(self._url, json={"role": "caller"}, headers=self._headers)
+                answer = await self._http.post(
+                    self._url, json={"role": "caller", "shared": room}, headers=self._headers
+                )
         except (httpx.HTTPError, TimeoutError) as error:
             raise UpstreamUnavailableError("orchestrator", f"no token: {str(error) or type(error).__name__}") from error
         try:

@@ -56,13 +56,25 @@ class EngineLine:
         self._ear = Ear()
         self._code_ear = CodeEar() if coded else None
         self._events: asyncio.Queue[PhoneEvent] = asyncio.Queue(MAX_EVENTS_WAITING)
+        self._agent_prefix = ""
         self._agent: asyncio.Future[str] = loop.create_future()
         self._answered: asyncio.Future[int] = loop.create_future()
         self._names: dict[int, str] = {}
         self._sounds = 0
 
-    async def join(self, url: str, token: str) -> None:
-        """Joins the room, waits for the agent, and opens the microphone for it. Raises MediaError or CallError."""
+    async def join(self, url: str, token: str, agent_prefix: str = "") -> None:
+        """Joins the room, waits for the agent, and opens the microphone for it.
+
+        Args:
+            url: The SFU.
+            token: For the room.
+            agent_prefix: How its identity begins, where there may be others' agents.
+
+        Raises:
+            MediaError: the room can't be joined.
+            CallError: no agent came.
+        """
+        self._agent_prefix = agent_prefix
         self._leg = await self._engine.join(url, token, self)
         if self._impairment is not None:
             self._leg.impair(self._impairment)
@@ -110,8 +122,9 @@ class EngineLine:
     def on_event(self, event: MediaEvent) -> None:
         """Takes everything else that the engine tells."""
         match event:
-            case ParticipantJoined(identity, ParticipantKind.AGENT) if not self._agent.done():
-                self._agent.set_result(identity)
+            case ParticipantJoined(identity, ParticipantKind.AGENT):
+                if not self._agent.done() and identity.startswith(self._agent_prefix):
+                    self._agent.set_result(identity)
             case TrackHeard() if not self._answered.done():
                 self._answered.set_result(s_to_us(time.monotonic()))
             case FirstPacket(sound, at):
@@ -119,7 +132,7 @@ class EngineLine:
             case LastPacket(sound, at):
                 over_us = s_to_us(at + FRAME_S)
                 self._tell(PlayEnd(self._names[sound], over_us, over_us))
-            case ParticipantLeft(identity):
+            case ParticipantLeft(identity) if self._agent.done() and identity == self._agent.result():
                 self._tell(CallEnded("agent", f"{identity} left"))
             case Disconnected(reason):
                 self._tell(CallEnded("agent", reason))

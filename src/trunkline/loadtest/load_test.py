@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import signal
 import sys
 import tempfile
@@ -29,7 +30,7 @@ from trunkline.loadtest.figures import all_up
 from trunkline.loadtest.impairing import added_ms, impairment_of
 from trunkline.loadtest.ledger import Ledger
 from trunkline.loadtest.machine import machine, versions
-from trunkline.loadtest.options import EMULATED, Limits, LoadOptions, Target
+from trunkline.loadtest.options import CALLERS_A_ROOM, EMULATED, Limits, LoadOptions, Rooms, Target
 from trunkline.loadtest.page import write_page
 from trunkline.loadtest.progress import Say, shown
 from trunkline.loadtest.recorded import read_run
@@ -94,7 +95,8 @@ async def run_load_test(
             noise=options.noise,
             seed=options.seed,
         )
-        orders = [Order(n + 1, n / options.ramp, bursts.wavs[n]) for n in range(options.concurrency)]
+        rooms = _rooms(options)
+        orders = [Order(n + 1, n / options.ramp, bursts.wavs[n], rooms[n]) for n in range(options.concurrency)]
         length = f"for {options.duration:.0f} s" if options.duration else f"{options.turns} times"
         say(f"{options.concurrency} callers speak for {script.burst_s:.1f} s, {length}; room for {room} calls")
         sampler = Sampler({**(processes or {}), CALLERS: os.getpid()})
@@ -115,6 +117,14 @@ async def run_load_test(
     except UpstreamUnavailableError as error:
         result.note = f"the agents' figures are missing: {error}"
     return result
+
+
+def _rooms(options: LoadOptions) -> list[str]:
+    """The room of each caller; empty: one of its own."""
+    if options.rooms is Rooms.OWN:
+        return [""] * options.concurrency
+    run = secrets.token_hex(4)
+    return [f"{run}-{number // CALLERS_A_ROOM + 1}" for number in range(options.concurrency)]
 
 
 async def _call(

@@ -19,6 +19,7 @@ DEFAULT_PHRASE = "what are your opening hours"
 """One of `agent/pipeline/phrases.txt`: the local recognizer understands it from every voice, also repeated."""
 CALLERS_A_PROCESS = 25
 CALLERS_AN_ENGINE = 100
+CALLERS_A_ROOM = 25
 MAX_CALLERS = 1_000
 CHECK_TIMEOUT_S = 5.0
 EMULATED = "emulated"
@@ -35,6 +36,13 @@ class Via(StrEnum):
     SDK = "sdk"
 
 
+class Rooms(StrEnum):
+    """Where calls take place."""
+
+    OWN = "own"
+    SHARED = "shared"
+
+
 @dataclass(frozen=True, kw_only=True)
 class LoadOptions:
     """What is wanted. Raises ConfigError where it makes no sense.
@@ -46,6 +54,7 @@ class LoadOptions:
         duration: Seconds until no further turn is begun; 0: the turns are counted instead.
         talk: Share of the time that each caller talks; 0: a breath after each answer.
         ramp: Calls placed a second.
+        rooms: A room for each call, or up to 25 in one.
         reply_on: The policy that the agents are expected to have; empty: any.
         interrupt: Share of the answers that are interrupted.
         impair: What is wrong with the callers and their network, such as "loss=2%,jitter=30ms".
@@ -63,6 +72,7 @@ class LoadOptions:
     talk: float = 0.0
     ramp: float = 10.0
     via: Via = Via.WEBRTC
+    rooms: Rooms = Rooms.OWN
     reply_on: str = ""
     interrupt: float = 0.0
     impair: str = ""
@@ -83,6 +93,10 @@ class LoadOptions:
         ):
             if not least <= value <= most:
                 raise ConfigError(f"--{name} {value}: not from {least} to {most}")
+        if self.via is not Via.WEBRTC and self.rooms is Rooms.SHARED:
+            raise ConfigError(
+                f"--rooms shared: --via {self.via.value} has no rooms that are shared", "use --via webrtc"
+            )
         if self.via is Via.SDK and (self.impair or self.noise):
             raise ConfigError("--impair and --noise need our own callers", "use --via webrtc or --via sip")
 
@@ -105,7 +119,7 @@ class LoadOptions:
 
     def as_json(self) -> dict[str, Any]:
         """All of it, fit for JSON."""
-        return {**dataclasses.asdict(self), "wav": str(self.wav) if self.wav else None, "via": self.via.value}
+        return {**dataclasses.asdict(self), "wav": str(self.wav) if self.wav else None}
 
 
 @dataclass(frozen=True, kw_only=True)

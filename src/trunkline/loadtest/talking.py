@@ -35,11 +35,13 @@ class Order:
         number: Which call of the run, from 1 on.
         at_s: When: seconds after the run's start.
         wavs: What is said, in turn: mono, 16-bit, 16000 Hz.
+        room: Name of a room that is shared; empty: one of its own.
     """
 
     number: int
     at_s: float
     wavs: tuple[Path, ...]
+    room: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,8 +57,8 @@ class WebRtcLine:
         self._name = ""
         self._left = False
 
-    async def join(self, url: str, token: str) -> None:
-        """Joins the room and opens the microphone. Raises MediaError."""
+    async def join(self, url: str, token: str, _agent_prefix: str = "") -> None:
+        """Joins the room and opens the microphone; whatever agent can be heard is its own. Raises MediaError."""
         self._room.on("track_subscribed", self._on_subscribed)
         self._room.on("participant_disconnected", lambda someone: self._on_ended(f"{someone.identity} left"))
         self._room.on("disconnected", self._on_disconnected)

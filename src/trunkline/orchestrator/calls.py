@@ -32,33 +32,34 @@ class Calls:
         self._livekit = livekit
         self._max_calls = max_calls
 
-    async def begin(self, call: str, kind: wire.CallKind, participant: str = "") -> None:
+    async def begin(self, call: str, kind: wire.CallKind, participant: str = "", room: str = "") -> None:
         """Takes a slot and has an agent join while the caller still dials.
 
         Args:
             call: Its id; where it has begun already, nothing happens.
             kind: The door it comes in by.
             participant: Who is expected; empty where that is not known.
+            room: A shared one; empty: a room of its own.
 
         Raises:
             CapacityError: no slot is free.
             UpstreamError: Redis or LiveKit failed; no slot is held.
         """
-        if not await self._registry.reserve(call, kind, participant, self._max_calls):
+        if not await self._registry.reserve(call, kind, participant, self._max_calls, room):
             log.info("call_begun_already", call=call)
             return
         try:
-            await self._livekit.create_room(call)
+            await self._open_room(call, room)
         except BaseException:
             await self.drop(call, "room_failed")
             raise
         log.info("call_begun", call=call, kind=kind)
 
-    async def begin_webrtc(self, participant: str) -> tuple[str, str]:
+    async def begin_webrtc(self, participant: str, room: str = "") -> tuple[str, str]:
         """Begins a call for one who is not on the phone; its id and its room. Raises what `begin` does."""
         call = f"web-{secrets.token_hex(12)}"
-        await self.begin(call, wire.CallKind.WEBRTC, participant)
-        return call, wire.room_of(call)
+        await self.begin(call, wire.CallKind.WEBRTC, participant, room)
+        return call, room or wire.room_of(call)
 
     async def finish(self, call: str, notice: wire.EndNotice) -> None:
         """The worker that holds the call has ended it. Raises RegistryRefusalError."""
@@ -104,15 +105,25 @@ class Calls:
                 return
             await asyncio.sleep(PUBLISH_TIMEOUT_S / PUBLISH_TRIES)
 
-    async def dispatch_again(self, call: str) -> None:
+    async def dispatch_again(self, call: str, room: str) -> None:
         """Has LiveKit offer the call once more; makes the room anew where it is gone."""
         try:
-            await self._livekit.dispatch(call)
+            await self._livekit.dispatch(call, room)
         except UpstreamRejectedError:
+            await self._open_room(call, room)
+
+    async def _open_room(self, call: str, room: str) -> None:
+        """Makes the call's room, and offers the call to a worker."""
+        if room.startswith(wire.SHARED_ROOM_PREFIX):
+            await self._livekit.open_shared_room(room)
+            await self._livekit.dispatch(call, room)
+        else:
             await self._livekit.create_room(call)
 
     async def close_room_of(self, room: str) -> None:
-        """Puts everybody out of a room whose call is over."""
+        """Puts everybody out of a room whose call is over; in a shared one the others talk on."""
+        if room.startswith(wire.SHARED_ROOM_PREFIX):
+            return
         try:
             await self._livekit.delete_room(room)
         except UpstreamError as error:

@@ -43,11 +43,14 @@ class TokenRequest(BaseModel):
     Args:
         role: "caller" begins a call of its own, unless it names one; "agent" joins a call that is there.
         room: A call's room, such as room-CA123.
+        shared: Of a caller who begins a call: name of a room that up to 25 callers share, each with an agent that
+            nobody else hears; for load tests.
         identity: Its name in the room; made up where empty.
     """
 
     role: Literal["caller", "agent"] = "caller"
     room: Annotated[str, Field(max_length=80)] = ""
+    shared: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9-]*$")] = ""
     identity: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_.-]*$")] = ""
 
 
@@ -57,8 +60,7 @@ async def token(wanted: TokenRequest, request: Request, parts: Parts) -> dict[st
     if not parts.limits.token_may(address_of(request)):
         raise RefusedError(429, "too_many_requests", "too many tokens for this address")
     identity = wanted.identity or f"{wanted.role}-{secrets.token_hex(6)}"
-    call = await _call_for(wanted, identity, parts)
-    room = wire.room_of(call)
+    call, room = await _call_for(wanted, identity, parts)
     return {
         "token": mint_room_token(parts.settings, room, identity, agent=wanted.role == "agent"),
         "url": parts.settings.livekit_ws_url,
@@ -133,19 +135,22 @@ async def readyz(parts: Parts) -> Response:
     return JSONResponse({"ready": ready, "checks": {k: v or "ok" for k, v in checks.items()}}, 200 if ready else 503)
 
 
-async def _call_for(wanted: TokenRequest, identity: str, parts: Context) -> str:
+async def _call_for(wanted: TokenRequest, identity: str, parts: Context) -> tuple[str, str]:
+    """The call, and its room."""
+    if wanted.shared and (wanted.room or wanted.role == "agent"):
+        raise RefusedError(400, "bad_room", "only a caller who begins a call shares a room")
     if wanted.room:
         call = await parts.registry.call_in(wanted.room)
         if call is None:
             raise RefusedError(404, "unknown_room", "no call takes place in that room")
-        return call
+        return call, wanted.room
     if wanted.role == "agent":
         raise RefusedError(400, "no_room", "an agent names the room of a call")
     try:
-        call, _ = await parts.calls.begin_webrtc(identity)
+        room = f"{wire.SHARED_ROOM_PREFIX}{wanted.shared}" if wanted.shared else ""
+        return await parts.calls.begin_webrtc(identity, room)
     except CapacityError as full:
         raise RefusedError(503, "full", str(full)) from full
-    return call
 
 
 async def _problem(check: Any) -> str:

@@ -80,7 +80,7 @@ class Watchdog:
                     await self._calls.close_room_of(call.room)
                     return
                 log.warning("call_dispatched_again", call=call.call, lost_worker=call.worker)
-                await self._calls.dispatch_again(call.call)
+                await self._calls.dispatch_again(call.call, call.room)
             except UpstreamError as error:
                 # The next look tries again, until it is given up.
                 log.error("rescue_failed", call=call.call, error=str(error))

@@ -32,6 +32,9 @@ TRUNK_ATTRIBUTE = "sip.trunkID"
 DEPARTURE_TIMEOUT_S = 20
 """How long a room outlives its last participant: a worker that takes over may find it."""
 
+MAX_SHARING = 25
+"""Callers in one shared room."""
+
 T = TypeVar("T")
 
 
@@ -78,12 +81,25 @@ class LiveKitAdmin:
             )
         )
 
-    async def dispatch(self, call: str) -> None:
-        """Has LiveKit offer the call to a worker once more."""
+    async def open_shared_room(self, room: str) -> None:
+        """Makes a room for several calls, without an agent; one that is there already is fine."""
+        await self._ask(
+            self._api.room.create_room(
+                api.CreateRoomRequest(
+                    name=room,
+                    empty_timeout=round(self._settings.call_token_ttl_s),
+                    departure_timeout=DEPARTURE_TIMEOUT_S,
+                    max_participants=MAX_SHARING,
+                )
+            )
+        )
+
+    async def dispatch(self, call: str, room: str) -> None:
+        """Has LiveKit offer the call to a worker, which joins that room."""
         await self._ask(
             self._api.agent_dispatch.create_dispatch(
                 api.CreateAgentDispatchRequest(
-                    agent_name=self._settings.agent_name, room=wire.room_of(call), metadata=_metadata(call)
+                    agent_name=self._settings.agent_name, room=room, metadata=_metadata(call)
                 )
             )
         )

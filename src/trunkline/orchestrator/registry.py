@@ -133,7 +133,7 @@ class Registry:
         except (RedisError, OSError) as error:
             raise _unavailable(error) from error
 
-    async def reserve(self, call: str, kind: wire.CallKind, participant: str, max_calls: int) -> bool:
+    async def reserve(self, call: str, kind: wire.CallKind, participant: str, max_calls: int, room: str = "") -> bool:
         """Takes a slot.
 
         Args:
@@ -141,6 +141,7 @@ class Registry:
             kind: The door it comes in by.
             participant: Who is expected; empty where that is not known yet.
             max_calls: Upper limit whatever the workers can take; 0 for none.
+            room: A shared one; empty: the call's own.
 
         Returns:
             False where this call has a slot already.
@@ -149,7 +150,7 @@ class Registry:
             CapacityError: all slots are taken.
         """
         word, used, capacity = await self._run(
-            "reserve", call, wire.room_of(call), kind, participant, max_calls, round(WORKER_ALIVE_S * 1000)
+            "reserve", call, room or wire.room_of(call), kind, participant, max_calls, round(WORKER_ALIVE_S * 1000)
         )
         if word == "full":
             raise CapacityError(int(used), int(capacity))
@@ -159,9 +160,14 @@ class Registry:
         """Gives a call to a worker. Raises RegistryRefusalError where it is not to be had."""
         word, *rest = await self._run("lease", call, request.worker, request.room, round(LEASE_S * 1000))
         _refuse_unless_ok(word)
-        fence, kind, admitted = rest
+        fence, kind, admitted, participant = rest
         return wire.Lease(
-            call=call, room=request.room, kind=wire.CallKind(kind), fence=int(fence), admitted=bool(int(admitted))
+            call=call,
+            room=request.room,
+            kind=wire.CallKind(kind),
+            fence=int(fence),
+            admitted=bool(int(admitted)),
+            participant=participant,
         )
 
     async def heartbeat(self, worker: str, beat: wire.Heartbeat) -> list[str]:
