@@ -30,7 +30,7 @@ from tests.system.receivers import (
     SdkReceiver,
 )
 from tests.world import HOST, make_real_plan, missing, phone_program
-from trunkline.core.units import SAMPLE_RATE_HZ, Pcm, s_to_us
+from trunkline.core.units import FRAME_S, SAMPLE_RATE_HZ, Pcm, s_to_us
 from trunkline.loadtest.phone import Phone
 from trunkline.media.engine import (
     CallerFrame,
@@ -112,11 +112,15 @@ class Agent:
             await self.leg.publish()
             await self.heard.wait()
 
+    @staticmethod
+    def length_s(turn: int) -> float:
+        return SPEECH_S[turn % len(SPEECH_S)]
+
     async def say(self) -> None:
         assert self.leg is not None
         self.over.clear()
         number = len(self.sent_us) + 1
-        length_s = SPEECH_S[number % len(SPEECH_S)]
+        length_s = self.length_s(number)
         self.leg.play(number, speech(length_s))
         self.leg.end(number)
         async with asyncio.timeout(length_s + 5):
@@ -211,6 +215,10 @@ async def test_speech_after_any_pause_comes_without_added_delay(
     await asyncio.gather(*(line.talk([0.0]) for line in lines))
     breaks_s = pauses()
     delays = await asyncio.gather(*(line.talk(breaks_s) for line in lines))
+    for line in lines:
+        if isinstance(line.receiver, SdkReceiver):
+            spoken = sum(line.agent.length_s(turn) for turn in range(1, TURNS + 2))
+            assert 0 < await line.receiver.packets_received() <= spoken / FRAME_S, "something was sent in the pauses"
     with capsys.disabled():
         print_table(breaks_s, dict(zip([line.name for line in lines], delays, strict=True)))
     for line, row in zip(lines, delays, strict=True):
