@@ -18,6 +18,7 @@ from trunkline.agent.brains.brain import Answer, Brain, Call, Exchange
 from trunkline.agent.clock import LoopClock
 from trunkline.agent.farewell import Farewell
 from trunkline.agent.listening import Listening, Noticed
+from trunkline.agent.outgoing import Outgoing
 from trunkline.agent.pipeline.assembly import CallPipeline
 from trunkline.agent.pipeline.chime import CHIME
 from trunkline.agent.pipeline.lane import CallerLane
@@ -40,6 +41,7 @@ from trunkline.core.turn_events import (
     PlaybackHalted,
     PlaybackStarted,
     Prompted,
+    ReleaseReply,
     ReplyAudible,
     ReplyDecided,
     ReplyEmpty,
@@ -128,6 +130,7 @@ class Conversation:
             self._on_speech_lost,
         )
         self._lane = CallerLane(parts.activity, self._input, self._feed, parts.endpointing)
+        self._outgoing = Outgoing(self._lane.own_voice)
         self._call = Call("")
         self._transcript = Transcript()
         noticed = Noticed(keys=self._on_keys, first_key=self._on_first_key, silence=self._on_silence)
@@ -239,14 +242,13 @@ class Conversation:
         turn = self._turn_of.get(utterance)
         if turn is not None:
             self._feed(ReplyAudible(turn))
-        self._lane.own_voice.queue(samples, self._clock.time())
-        self._leg_now().play(utterance, samples)
+        self._outgoing.audio(self._leg_now(), utterance, samples, self._clock.time())
 
     def on_reply_end(self, utterance: int) -> None:
         """The answer's audio is complete."""
         if utterance > self._dropped_up_to:
             self._transcript.end(utterance)
-            self._leg_now().end(utterance)
+            self._outgoing.end(self._leg_now(), utterance)
 
     # --- what the caller does ---
 
@@ -296,8 +298,11 @@ class Conversation:
 
     def _perform(self, effect: TurnEffect) -> None:
         match effect:
-            case AskBrain(turn, text):
+            case AskBrain(turn, text, held):
+                self._outgoing.begin(held)
                 self._ask(turn, text)
+            case ReleaseReply():
+                self._outgoing.release(self._leg_now(), self._utterance, self._clock.time())
             case CancelReply():
                 self._cancel_reply()
             case PausePlayout():

@@ -29,6 +29,8 @@ FIRST_FRAMES = 25
 LOUDEST_GATE_DBFS = -38.0
 """However loud the caller was: a sound above this can be the caller's, who may have moved away from the phone."""
 
+DOUBT_S = 0.1
+"""So much longer is waited where something is heard at the end of the hangover."""
 PAUSE_S = 0.08
 """A shorter silence is the closure of a plosive, not a pause."""
 SAME_THOUGHT_S = 1.0
@@ -60,9 +62,9 @@ class EndpointingParams:
     stop_probability: float = 0.3
     hangover: HangoverParams = field(default_factory=HangoverParams)
     lookback_s: float = 0.3
-    stand_out_db: float = 9.0
-    start_stand_out_db: float = 13.0
-    below_caller_db: float = 14.0
+    stand_out_db: float = 6.0
+    start_stand_out_db: float = 9.0
+    below_caller_db: float = 10.0
     below_caller_still_db: float = 20.0
     minimum_dbfs: float = -55.0
 
@@ -129,11 +131,11 @@ class Endpointer:
         self._frames.append((ended_at, level_dbfs))
         if self.speaking:
             return self._end_if_silent(ended_at)
-        # The floor follows quickly downwards and slowly upwards, so that speech does not lift it.
+        # The floor is the noise's usual level. It sinks sooner than it rises, so that speech does not lift it.
         level = max(level_dbfs, SILENCE_DBFS)
         self._floor_frames += 1
         rise = 0.02 if self._floor_frames > FIRST_FRAMES else 0.1
-        step = 0.3 if level < self._floor_dbfs else rise
+        step = 0.06 if level < self._floor_dbfs else rise
         self._floor_dbfs += step * (level - self._floor_dbfs)
         return None
 
@@ -156,6 +158,7 @@ class Endpointer:
         if not sure and self._soft_windows < 2:
             return None
         if self._level_dbfs(ended_at) < self._gate_dbfs():
+            self._soft_windows = 0
             return None
         onset_at = self._onset(started_at - (self._soft_windows - 1) * length_s if self._soft_windows else started_at)
         self.speaking = True
@@ -190,7 +193,12 @@ class Endpointer:
 
     def _end_if_silent(self, now: float) -> SpeechEnded | None:
         """Ends the burst once the detector knows of silence, and that has lasted for the hangover."""
-        if self._silent_since is None or now - self._silent_since < self.hangover.seconds - 1e-6:
+        if self._silent_since is None:
+            return None
+        # A sound in this moment may be the caller who goes on: the detector needs some windows to tell.
+        may_go_on = self._frames[-1][1] >= self._still_dbfs() if self._frames else False
+        wait_s = self.hangover.seconds + (DOUBT_S if may_go_on else 0.0)
+        if now - self._silent_since < wait_s - 1e-6:
             return None
         self.speaking = False
         self._ended_at = self._silent_since

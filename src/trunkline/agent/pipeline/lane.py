@@ -105,6 +105,8 @@ class CallerLane:
         if probability >= self._endpointer.params.stop_probability and self._is_echo():
             self.echo_windows += 1
             probability = 0.0
+            # The model remembers a voice, and would take a cough after it for more of it.
+            self._stream.reset()
         event = self._endpointer.window(started_at, WINDOW_S, probability)
         if event is not None:
             self._tell(event)
