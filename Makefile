@@ -3,7 +3,7 @@
 #   make test    every check and test, on the real servers
 .DEFAULT_GOAL := help
 
-.PHONY: help setup browser servers bench-media demo up test check unit go-test format proto clean
+.PHONY: help setup browser servers bench-media demo up test check unit go-test format proto wheel clean
 
 VENV := .venv/bin
 # go.sum has what livekit's modules need; the proxy does not list them, so Go must not ask.
@@ -52,6 +52,9 @@ format: setup ## put the code in order
 proto: ## generate the engine's messages again, for Go and Python; needs protoc-gen-go and grpcio-tools 1.76
 	cd media-engine && go generate ./internal/mediapb
 	python3 -m grpc_tools.protoc -Imedia-engine --python_out=src/trunkline/media/pb --pyi_out=src/trunkline/media/pb media.proto
+
+wheel: setup ## a wheel for this platform with the media engine inside, in dist/
+	@$(VENV)/python scripts/build_wheel.py
 
 clean: ## remove what was installed, built and recorded here
 	rm -rf .venv .cache .trunkline runs

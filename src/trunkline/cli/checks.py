@@ -17,9 +17,11 @@ from redis.exceptions import AuthenticationError, RedisError
 
 from trunkline.agent.pipeline.stt import check_providers
 from trunkline.core.errors import ConfigError, TrunklineError, UpstreamRejectedError
+from trunkline.media.choice import EngineChoice, choose_engine
 from trunkline.orchestrator.livekit_admin import LiveKitAdmin
-from trunkline.settings import Settings, host_port
+from trunkline.settings import MediaEngineChoice, Settings, host_port
 from trunkline.stack.binaries import LIVEKIT_SERVER, LIVEKIT_SIP, MEDIA_ENGINE, PHONE, REDIS, Wanted, built, find
+from trunkline.stack.commands import run
 from trunkline.stack.ports import holder, is_free
 from trunkline.stack.probes import sip_answers
 
@@ -93,6 +95,34 @@ async def _program(wanted: Wanted, environment: Mapping[str, str], go: str | Non
     if go is not None:
         return warning(wanted.name, "not found; built at the first start", "make servers")
     return failed(wanted.name, "not found, and no Go to build it", f"install Go 1.26, or set {wanted.variable}")
+
+
+async def media_engine(settings: Settings, environment: Mapping[str, str]) -> Check:
+    """Which media engine an agent with these settings runs, and why; does its program run?"""
+    try:
+        choice = choose_engine(settings)
+    except ConfigError as error:
+        return failed("media engine", error.problem, error.fix)
+    if choice.program is not None:
+        return await _runs(choice)
+    if settings.media_engine is MediaEngineChoice.SDK:
+        return ok("media engine", f"sdk: {choice.why}")
+    if (program := built(MEDIA_ENGINE, environment)).exists():
+        return ok("media engine", f"native under trunkline up, which built {program}; else sdk: {choice.why}")
+    return warning("media engine", f"sdk: {choice.why}", "the native one costs a tenth: make servers, or make wheel")
+
+
+async def _runs(choice: EngineChoice) -> Check:
+    problem = ""
+    try:
+        said = await run(str(choice.program), "--version", limit_s=CHECK_TIMEOUT_S)
+    except (OSError, TimeoutError) as error:
+        problem = str(error) or "no answer"
+    else:
+        problem = said.text.strip()[:200] if said.code else ""
+    if problem:
+        return failed("media engine", f"{choice.program}: {problem}", "apt-get install libopus0, or MEDIA_ENGINE=sdk")
+    return ok("media engine", f"native: {choice.why}, {choice.program}")
 
 
 def providers(settings: Settings) -> list[Check]:

@@ -55,6 +55,7 @@ async def _all_checks(remote: bool) -> list[Check]:
     settings = load_settings()
     found += checks.providers(settings)
     state = None if remote else _running_stack()
+    found.append(await checks.media_engine(settings if state is None else _settings_of(state), os.environ))
     if state is not None:
         found.append(checks.ok("stack", f"trunkline up runs, pid {state.up.pid}, logs in {state.log_dir}"))
         found += await checks.running(_settings_of(state), state.host, (state.ports.rtp_from, state.ports.rtp_to))
