@@ -5,6 +5,7 @@ Every request has a time limit; whatever goes wrong becomes an UpstreamError.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
@@ -21,6 +22,12 @@ from trunkline.settings import Settings
 log = structlog.get_logger()
 
 REQUEST_TIMEOUT_S = 3.0
+LOST_ANSWER = "transaction failed to complete"
+"""livekit-sip 1.8 may end a transaction before it looks at the 202 that ended it, and then says this: seen in about one
+of ten transfers. Said so soon, the far end has taken the REFER; an answer that did not come is missed after 32 s."""
+LOST_ANSWER_S = 5.0
+LOST_ANSWER_WAIT_S = 1.0
+"""As long as livekit-sip itself leaves the far end to hang up."""
 TRANSFER_TIMEOUT_S = 25
 """How long the number may ring that a call is transferred to."""
 NAME = "trunkline"
@@ -153,7 +160,16 @@ class LiveKitAdmin:
             room_name=room, participant_identity=identity, transfer_to=f"tel:{number}"
         )
         wanted.ringing_timeout.FromSeconds(TRANSFER_TIMEOUT_S)
-        outcome = await self._ask(self._api.sip.transfer_sip_participant(wanted))
+        began_at = asyncio.get_running_loop().time()
+        try:
+            outcome = await self._ask(self._api.sip.transfer_sip_participant(wanted))
+        except UpstreamRejectedError as error:
+            took_s = asyncio.get_running_loop().time() - began_at
+            if LOST_ANSWER not in error.problem or took_s > LOST_ANSWER_S:
+                raise
+            log.warning("transfer_answer_lost", room=room)
+            await asyncio.sleep(LOST_ANSWER_WAIT_S)
+            return
         if outcome.status == sip.STS_TRANSFER_FAILED:
             raise UpstreamRejectedError("livekit-sip", f"the transfer failed: {outcome.sip_status.code}")
 
