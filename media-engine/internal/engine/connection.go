@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/livekit/protocol/livekit"
 	lksdk "github.com/livekit/server-sdk-go/v2"
@@ -45,8 +46,13 @@ type connection struct {
 
 	// publishing keeps the tracks of several legs from being published at the same time.
 	publishing sync.Mutex
+	// restricted is true once who may subscribe to us was said for the first time.
+	restricted bool
 	// permitting keeps an older list of permissions from being sent after a newer one.
 	permitting sync.Mutex
+
+	// returns counts reconnections.
+	returns atomic.Int64
 
 	mu     sync.Mutex
 	legs   []*liveKitRoom
@@ -76,6 +82,7 @@ func newConnection(shared bool) *connection {
 		},
 		OnReconnecting: func() { c.each(roomListener.onReconnecting) },
 		OnReconnected: func() {
+			c.returns.Add(1)
 			if c.shared {
 				go c.tidy()
 			}

@@ -22,6 +22,11 @@ type liveKitRoom struct {
 	sharing    *sharing
 	connection *connection
 	track      atomic.Pointer[lksdk.LocalTrack]
+
+	// Of the goroutine that subscribes only. The server closes a connection that asks it for too much at once, so
+	// that it is asked once for each track, and again after a reconnection, which may have swallowed what was asked.
+	asked   map[string]bool
+	returns int64
 }
 
 // newLiveKitRooms makes the rooms of one engine.
@@ -51,9 +56,15 @@ func (r *liveKitRoom) subscribe(identity string) error {
 	if err := r.connection.listen(r, identity); err != nil {
 		return err
 	}
+	if returns := r.connection.returns.Load(); r.asked == nil || r.returns != returns {
+		r.asked, r.returns = map[string]bool{}, returns
+	}
 	for _, publication := range r.connection.audioOf(identity) {
-		if err := publication.SetSubscribed(true); err != nil {
-			return err
+		if sid := publication.SID(); !r.asked[sid] {
+			if err := publication.SetSubscribed(true); err != nil {
+				return err
+			}
+			r.asked[sid] = true
 		}
 		r.listener.onMuted(identity, publication.IsMuted())
 	}
@@ -62,12 +73,11 @@ func (r *liveKitRoom) subscribe(identity string) error {
 
 func (r *liveKitRoom) unsubscribe(identity string) {
 	_ = r.connection.setSubscribed(identity, false)
+	r.asked = nil
 	r.connection.unlisten(r, identity)
 }
 
 func (r *liveKitRoom) publish() error {
-	// Before the track is known to anybody: until then, everybody might subscribe.
-	r.allow("")
 	audio, err := lksdk.NewLocalTrack(webrtc.RTPCodecCapability{
 		MimeType:    webrtc.MimeTypeOpus,
 		ClockRate:   rtpClockHz,
@@ -79,6 +89,11 @@ func (r *liveKitRoom) publish() error {
 	}
 	r.connection.publishing.Lock()
 	defer r.connection.publishing.Unlock()
+	// Before a track is known to anybody: until then, everybody might subscribe. Once is enough for all.
+	if !r.connection.restricted {
+		r.connection.restricted = true
+		r.allow("")
+	}
 	_, err = r.connection.room.LocalParticipant.PublishTrack(audio, &lksdk.TrackPublicationOptions{
 		Name: "agent", Source: livekit.TrackSource_MICROPHONE,
 	})

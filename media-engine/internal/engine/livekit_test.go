@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -477,16 +478,27 @@ func TestAllRoomsAreLeftWhenTheWorkerGoes(t *testing.T) {
 	t.Logf("the room was empty after %v", time.Since(gone))
 }
 
+// TestRealRoomsLeaveNothingBehind joins and leaves a hundred times, or as often as TRUNKLINE_JOINS says.
 func TestRealRoomsLeaveNothingBehind(t *testing.T) {
 	s := startSFU(t)
 	w := realEngine(t)
-	const rounds, legs = 10, 20
-	before, open := runtime.NumGoroutine(), openFiles(t)
-	for round := range uint32(rounds) {
+	const legs = 20
+	rounds := uint32(5)
+	if wanted, err := strconv.Atoi(os.Getenv("TRUNKLINE_JOINS")); err == nil {
+		rounds = uint32(max(1, wanted/legs))
+	}
+	before, open, warm := runtime.NumGoroutine(), openFiles(t), uint64(0)
+	for round := range rounds {
 		for i := range uint32(legs) {
 			leg := round*legs + i + 1
 			room := fmt.Sprint("room ", i/2)
-			w.tell(leg, join(s.url, s.token(room, fmt.Sprint(i%2), livekit.ParticipantInfo_AGENT)))
+			to := join(s.url, s.token(room, fmt.Sprint(i%2), livekit.ParticipantInfo_AGENT))
+			if i >= legs/2 {
+				// Five in a room are one participant.
+				token := s.token(fmt.Sprint("shared ", i/5), "all", livekit.ParticipantInfo_AGENT)
+				to = joinShared(s.url, token)
+			}
+			w.tell(leg, to)
 			w.tell(leg, listenTo(fmt.Sprint((i+1)%2)))
 			w.tell(leg, publish())
 			w.tell(leg, saying(1, tone(3200)))
@@ -503,11 +515,30 @@ func TestRealRoomsLeaveNothingBehind(t *testing.T) {
 		for i := range uint32(legs) {
 			w.until(round*legs+i+1, "left")
 		}
+		if round == rounds/5 {
+			// What is used again and again is there by now.
+			warm = heap()
+		}
 	}
 	// The SDK takes some seconds to end what it has begun; an HTTP client may keep a connection.
 	waitFor(t, "the end of all goroutines and files", func() bool {
 		return runtime.NumGoroutine() <= before+4 && openFiles(t) <= open+2
 	})
+	after := heap()
+	t.Logf("%d joins: goroutines %d and %d, files %d and %d, heap %d KiB after the first fifth and %d KiB at the end",
+		rounds*legs, before, runtime.NumGoroutine(), open, openFiles(t), warm>>10, after>>10)
+	if after > warm+8<<20 {
+		t.Error("the memory grows")
+	}
+}
+
+// heap is the memory that is in use.
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return stats.HeapAlloc
 }
 
 func openFiles(t *testing.T) int {
