@@ -43,6 +43,13 @@ class ReplyOn(StrEnum):
     FINAL = "final"
 
 
+class EndOfTurn(StrEnum):
+    """What tells that the caller has finished."""
+
+    HANGOVER = "hangover"
+    SMART = "smart"
+
+
 def _is_listen_address(value: str) -> str:
     host, colon, port = value.rpartition(":")
     if not colon or not port.isdigit() or not 0 < int(port) < 65536:
@@ -156,6 +163,12 @@ class Settings(BaseSettings):
     jitter_min_ms: Annotated[int, Field(ge=20, le=200)] = 20
     jitter_max_ms: Annotated[int, Field(ge=20, le=500)] = 60
     reply_on: ReplyOn = ReplyOn.FINAL
+    end_of_turn: EndOfTurn = EndOfTurn.HANGOVER
+    hangover_min_ms: Annotated[int, Field(ge=60, le=3000)] = 160
+    hangover_max_ms: Annotated[int, Field(ge=60, le=3000)] = 800
+    """Bounds of the silence that ends the caller's turn; within them it is learned from the caller's own pauses."""
+    speculate: bool = False
+    """With REPLY_ON=final: ask the brain and the voice before the turn has ended; more requests than answers."""
     barge_in: BargeIn = BargeIn.CONFIRM
     barge_in_chime: bool = False
     stt_provider: str = "local"

@@ -22,6 +22,7 @@ from trunkline.agent.outgoing import Outgoing
 from trunkline.agent.pipeline.assembly import CallPipeline
 from trunkline.agent.pipeline.chime import CHIME
 from trunkline.agent.pipeline.lane import CallerLane
+from trunkline.agent.pipeline.smart_turn import SmartTurn
 from trunkline.agent.pipeline.turn_taking import TurnTaking
 from trunkline.agent.pipeline.vad import VoiceActivity
 from trunkline.agent.transcript import Transcript
@@ -83,6 +84,7 @@ class ConversationParts:
         brain: What answers.
         turns: When to answer, and what interrupts.
         endpointing: When speech starts and ends.
+        smart_turn: The worker's model of how finished sentences sound; None: silence alone ends a turn.
         manners: How long the brain may think, and what is said where it fails.
         chime: Play a short chime when the caller interrupts.
         farewell: What is said where no provider is left; int16, mono, 16000 Hz.
@@ -94,6 +96,7 @@ class ConversationParts:
     brain: Brain
     turns: TurnParams
     endpointing: EndpointingParams
+    smart_turn: SmartTurn | None = None
     manners: Manners = field(default_factory=Manners)
     chime: bool = False
     farewell: Pcm | None = None
@@ -129,7 +132,7 @@ class Conversation:
             self._on_stage_error,
             self._on_speech_lost,
         )
-        self._lane = CallerLane(parts.activity, self._input, self._feed, parts.endpointing)
+        self._lane = CallerLane(parts.activity, self._input, self._feed, parts.endpointing, parts.smart_turn)
         self._outgoing = Outgoing(self._lane.own_voice)
         self._call = Call("")
         self._transcript = Transcript()

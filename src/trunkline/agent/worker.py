@@ -24,16 +24,16 @@ from trunkline.agent.marks import MarkSender
 from trunkline.agent.orchestrator_client import OrchestratorClient
 from trunkline.agent.pipeline.prompts import FAREWELL
 from trunkline.agent.pipeline.shared_speech import SharedSpeech
+from trunkline.agent.pipeline.smart_turn import SmartTurn
 from trunkline.agent.pipeline.stt import providers_warm
 from trunkline.agent.pipeline.vad import VoiceActivity
 from trunkline.agent.room_token import renewed_token
 from trunkline.agent.session import Job, Session, SessionTools
+from trunkline.agent.turn_rules import endpointing_params, turn_params
 from trunkline.core import wire
-from trunkline.core.endpointing import EndpointingParams
 from trunkline.core.errors import Reason, Result, Termination, UpstreamError
-from trunkline.core.turn_events import ReplyPolicy, TurnParams
 from trunkline.media.choice import make_engine
-from trunkline.settings import BargeIn, Settings
+from trunkline.settings import EndOfTurn, Settings
 
 log = structlog.get_logger()
 
@@ -59,6 +59,8 @@ class Worker:
         self._orchestrator = OrchestratorClient(settings)
         self._marks = MarkSender(settings.metrics_endpoint, settings.metrics_transport, settings.worker_id)
         self._activity = VoiceActivity()
+        self._endpointing = endpointing_params(settings)
+        self._smart_turn = SmartTurn() if settings.end_of_turn is EndOfTurn.SMART else None
         self._speech = SharedSpeech(settings)
         self._brains = Brains(settings)
         self._manners = Manners(
@@ -184,6 +186,8 @@ class Worker:
         await self._orchestrator.close()
         await self._brains.close()
         self._marks.close()
+        if self._smart_turn is not None:
+            self._smart_turn.close()
         log.info("worker_stopped")
 
     def _make_parts(self) -> ConversationParts:
@@ -193,10 +197,9 @@ class Worker:
             stt=self._speech.ear(),
             tts=self._speech.voice(),
             brain=self._brains.make(),
-            turns=TurnParams(
-                policy=ReplyPolicy(settings.reply_on), confirm_barge_in=settings.barge_in is BargeIn.CONFIRM
-            ),
-            endpointing=EndpointingParams(),
+            turns=turn_params(settings),
+            endpointing=self._endpointing,
+            smart_turn=self._smart_turn,
             manners=self._manners,
             chime=settings.barge_in_chime,
             farewell=self._speech.prompts.of(FAREWELL),

@@ -169,7 +169,12 @@ class Endpointer:
         self._silent_since = None
         self._gap_s = None if self._ended_at is None else onset_at - self._ended_at
         self.hangover.hear("")
+        self.hangover.judge(None)
         return SpeechStarted(onset_at)
+
+    def silent_s(self, now: float) -> float:
+        """How long the caller has been silent within the burst that is open."""
+        return 0.0 if self._silent_since is None or not self.speaking else now - self._silent_since
 
     def answered(self) -> None:
         """The agent speaks: what the caller says next is a new thought, however soon it comes."""
@@ -181,7 +186,9 @@ class Endpointer:
         if probability >= self.params.stop_probability and level_dbfs >= self._still_dbfs():
             if self._silent_since is not None and started_at - self._silent_since >= PAUSE_S:
                 self.hangover.went_on_after(started_at - self._silent_since)
-            self._silent_since = None
+            if self._silent_since is not None:
+                self._silent_since = None
+                self.hangover.judge(None)
             self._last_voiced_at = ended_at
             self._voiced_s += ended_at - started_at
             self._learn_level(level_dbfs)

@@ -76,11 +76,22 @@ class Hangover:
         self._pauses: deque[float] = deque([prior_s] * PRIOR_PAUSES, maxlen=KEPT_PAUSES)
         self._learned_s = self._learn()
         self._extra_s = 0.0
+        self._finished: bool | None = None
 
     @property
     def seconds(self) -> float:
         """How long a silence ends the turn now."""
-        return min(self._learned_s + self._extra_s, self.params.max_s)
+        if self._finished is False:
+            return self.params.max_s
+        needed_s = self.params.min_s if self._finished else self._learned_s
+        return min(needed_s + self._extra_s, self.params.max_s)
+
+    def judge(self, finished: bool | None) -> None:
+        """Whether this silence sounds like the end of what the caller had to say; None where nobody knows.
+
+        Holds until it is taken back, which is due when the caller goes on.
+        """
+        self._finished = finished
 
     def went_on_after(self, pause_s: float) -> None:
         """The caller paused so long, and went on with the same thought; also where that pause had ended a turn."""
@@ -88,7 +99,7 @@ class Hangover:
         self._learned_s = self._learn()
 
     def hear(self, words: str) -> None:
-        """Takes the words of the burst so far; empty where a new burst begins."""
+        """Takes the words of the burst so far; empty where none are known."""
         said = _WORD.findall(words.lower())
         self._extra_s = 0.0
         if not said:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from trunkline.agent.pipeline.smart_turn import FINISHED, HEARD_S, Question, SmartTurn
 from trunkline.agent.pipeline.vad import WINDOW_S, VoiceActivity
 from trunkline.core.endpointing import Endpointer, EndpointEvent, EndpointingParams, SpeechEnded, SpeechStarted
 from trunkline.core.own_voice import COMPARED_S, OwnVoice
@@ -24,6 +25,9 @@ LISTEN_ON_S = 0.4
 """After the last frame that could be speech the model listens on for so long."""
 LISTEN_BACK_FRAMES = 2
 """Quiet frames that the model hears before the first that could be speech: a soft first sound is among them."""
+
+ASK_AFTER_S = 0.08
+"""After so much silence the model is asked whether the caller has finished: its answer takes as long again."""
 
 PRE_ROLL_S = 0.3
 """Audio from before the detector was sure, so that no first sound is cut off."""
@@ -37,6 +41,7 @@ class CallerLane:
         caller_input: The pipeline's door.
         on_event: Takes what the endpointer decided.
         params: Endpointing thresholds and times.
+        smart_turn: The worker's model of how finished sentences sound; None: the hangover decides alone.
 
     Attributes:
         own_voice: Is told what the agent plays in this call.
@@ -49,6 +54,7 @@ class CallerLane:
         caller_input: CallerInput,
         on_event: Callable[[EndpointEvent], None],
         params: EndpointingParams,
+        smart_turn: SmartTurn | None = None,
     ) -> None:
         self._input = caller_input
         self._on_event = on_event
@@ -58,6 +64,9 @@ class CallerLane:
         self._recent: deque[Pcm] = deque(maxlen=round(COMPARED_S / FRAME_S))
         self._stream = activity.open(self._on_window)
         self._before: deque[Pcm] = deque(maxlen=round(PRE_ROLL_S / FRAME_S))
+        self._smart_turn = smart_turn
+        self._burst: deque[Pcm] = deque(maxlen=round(HEARD_S / FRAME_S))
+        self._question: Question | None = None
         self._unheard: deque[CallerFrame] = deque(maxlen=LISTEN_BACK_FRAMES)
         self._quiet_frames = 0
         self._now = 0.0
@@ -72,6 +81,8 @@ class CallerLane:
             self._tell(ended)
         if self._endpointer.speaking:
             self._input.audio(frame.samples)
+            if self._smart_turn is not None:
+                self._ask_whether_finished(self._smart_turn, frame)
         else:
             self._before.append(frame.samples)
         self._listen(frame, could_be_speech=level >= self._endpointer.params.minimum_dbfs)
@@ -88,6 +99,24 @@ class CallerLane:
     def close(self) -> None:
         """Nothing is reported any more."""
         self._stream.close()
+        self._withdraw()
+
+    def _ask_whether_finished(self, smart_turn: SmartTurn, frame: CallerFrame) -> None:
+        """Once in each pause, early enough for the answer to count."""
+        self._burst.append(frame.samples)
+        silent_s = self._endpointer.silent_s(frame.ended_at)
+        if silent_s < ASK_AFTER_S:
+            self._withdraw()
+        elif self._question is None:
+            self._question = smart_turn.ask(np.concatenate(self._burst), self._on_verdict)
+
+    def _on_verdict(self, probability: float) -> None:
+        self._endpointer.hangover.judge(probability >= FINISHED)
+
+    def _withdraw(self) -> None:
+        if self._question is not None:
+            self._question.withdrawn = True
+            self._question = None
 
     def _listen(self, frame: CallerFrame, could_be_speech: bool) -> None:
         """Has the model hear a frame, unless it has been too quiet for speech for a while."""
@@ -117,11 +146,15 @@ class CallerLane:
 
     def _tell(self, event: EndpointEvent) -> None:
         if isinstance(event, SpeechStarted):
+            self._withdraw()
+            self._burst.clear()
+            self._burst.extend(self._before)
             self._input.start_speech()
             for samples in self._before:
                 self._input.audio(samples)
             self._before.clear()
         elif isinstance(event, SpeechEnded):
+            self._withdraw()
             self._input.stop_speech(max(self._now - event.at, 0.0))
             self._stream.reset()
         self._on_event(event)
