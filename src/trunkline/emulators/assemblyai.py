@@ -17,12 +17,13 @@ import time
 import uuid
 from typing import Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from trunkline.core.units import SAMPLE_RATE_HZ, samples_to_s
 from trunkline.emulators.behaviour import Luck
-from trunkline.emulators.connection import Outbox, accept, handshake_fault, outbox, refusal
+from trunkline.emulators.connection import Outbox, accepted, handshake_fault, outbox, refusal
 from trunkline.emulators.hearing import Hearing, Words
+from trunkline.emulators.websocket import WebSocket
 
 SESSION_S = 3 * 3600
 DEFAULT_MS = {"max_turn_silence": "1000", "interruption_delay": "500"}
@@ -51,8 +52,7 @@ async def v3_ws(request: web.Request, luck: Luck) -> web.StreamResponse:
     numbers = {name: query.get(name, default) for name, default in DEFAULT_MS.items()}
     wrong += [f"{name}={value}" for name, value in numbers.items() if not value.isdigit()]
     silence_s, delay_s = (0.0 if wrong else int(value) / 1000 for value in numbers.values())
-    socket = await accept(request)
-    async with outbox(request, socket) as box:
+    async with accepted(request) as socket, outbox(request, socket) as box:
         session = _Session(socket, box, luck, silence_s, delay_s)
         try:
             if status is not None:
@@ -63,37 +63,29 @@ async def v3_ws(request: web.Request, luck: Luck) -> web.StreamResponse:
                 await session.run()
         finally:
             session.close()
-    return socket
+    return web.Response()
 
 
 class _Session:
     """One connection after the handshake."""
 
-    def __init__(
-        self, socket: web.WebSocketResponse, box: Outbox, luck: Luck, endpoint_s: float, delay_s: float
-    ) -> None:
+    def __init__(self, socket: WebSocket, box: Outbox, luck: Luck, endpoint_s: float, delay_s: float) -> None:
         self._socket = socket
         self._box = box
         self._hearing = Hearing(luck, self._tell, box.go_wrong, endpoint_s, delay_s)
         self._began_at = asyncio.get_running_loop().time()
         self._short: int | None = None
+        self._failing: asyncio.Task[None] | None = None
         self._turn = 0
         self._finals_due = 0
         self._final_told = asyncio.Event()
 
     async def run(self) -> None:
         self._box.send({"type": "Begin", "id": str(uuid.uuid4()), "expires_at": int(time.time()) + SESSION_S})
-        while True:
-            message = await self._socket.receive()
-            if message.type is WSMsgType.BINARY:
-                problem = self._audio(message.data)
-                if problem:
-                    return await self.fail(3007, problem)
-            elif message.type is WSMsgType.TEXT:
-                if await self._control(message.data):
-                    return None
-            else:
-                return None
+        self._socket.on_binary = self._audio
+        while isinstance(text := await self._socket.receive(), str):
+            if await self._control(text):
+                return
 
     async def fail(self, code: int, problem: str) -> None:
         """Tells an error as the vendor does: in a message, then by closing."""
@@ -103,9 +95,18 @@ class _Session:
 
     def close(self) -> None:
         self._hearing.close()
+        if self._failing is not None:
+            self._failing.cancel()
 
-    def _audio(self, pcm: bytes) -> str:
-        """Takes a piece of audio. Returns what is wrong with it."""
+    def _audio(self, pcm: bytes) -> None:
+        if self._failing is not None:
+            return
+        problem = self._problem(pcm)
+        if problem:
+            self._failing = asyncio.get_running_loop().create_task(self.fail(3007, problem))
+
+    def _problem(self, pcm: bytes) -> str:
+        """Listens to a piece of audio. Returns what is wrong with it."""
         length_ms = round(1000 * samples_to_s(len(pcm) // 2))
         # A short piece may be the session's last.
         if self._short is not None or length_ms > CHUNK_MS[-1]:

@@ -13,12 +13,13 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from trunkline.core.units import SAMPLE_RATE_HZ, samples_to_s
 from trunkline.emulators.behaviour import Luck
-from trunkline.emulators.connection import Outbox, accept, handshake_fault, outbox, refusal
+from trunkline.emulators.connection import Outbox, accepted, handshake_fault, outbox, refusal
 from trunkline.emulators.speaking import Piece, Speech
+from trunkline.emulators.websocket import WebSocket
 
 IDLE_S = 300.0
 """Without a message for so long, the vendor closes."""
@@ -44,20 +45,19 @@ async def tts_websocket(request: web.Request, luck: Luck) -> web.StreamResponse:
     if status is not None:
         code, problem = REFUSALS[status]
         return refusal(status, {"error_code": code, "title": code.replace("_", " "), "message": problem})
-    socket = await accept(request)
-    async with outbox(request, socket) as box:
+    async with accepted(request) as socket, outbox(request, socket) as box:
         session = _Session(socket, box, luck)
         try:
             await session.run()
         finally:
             await session.stop()
-    return socket
+    return web.Response()
 
 
 class _Session:
     """One connection after the handshake."""
 
-    def __init__(self, socket: web.WebSocketResponse, box: Outbox, luck: Luck) -> None:
+    def __init__(self, socket: WebSocket, box: Outbox, luck: Luck) -> None:
         self._socket = socket
         self._box = box
         self._luck = luck
@@ -67,13 +67,14 @@ class _Session:
     async def run(self) -> None:
         while True:
             try:
-                message = await self._socket.receive(timeout=IDLE_S)
+                async with asyncio.timeout(IDLE_S):
+                    text = await self._socket.receive()
             except TimeoutError:
                 await self._socket.close(code=1000, message=b"idle")
                 return
-            if message.type is not WSMsgType.TEXT:
+            if not isinstance(text, str):
                 return
-            self._take(message.data)
+            self._take(text)
 
     async def stop(self) -> None:
         await asyncio.gather(*self._stopping, *(context.stop() for context in self._contexts.values()))

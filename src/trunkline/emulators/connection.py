@@ -12,13 +12,13 @@ from typing import Any
 from aiohttp import web
 
 from trunkline.emulators.behaviour import Fault, Luck
+from trunkline.emulators.websocket import WebSocket, upgrade
 
 LABEL = {"Server": "trunkline-emulated"}
 """Nobody shall take these answers for a provider's."""
 MAX_WAITING = 512
 """Messages to a client that does not read; one more, and the connection is cut."""
 SEND_TIMEOUT_S = 10.0
-MAX_MESSAGE_BYTES = 1 << 20
 GARBAGE = '{"type": "Results", "channel": [}'
 """No JSON."""
 
@@ -39,12 +39,15 @@ async def handshake_fault(request: web.Request, luck: Luck) -> int | None:
     return int(fault.value) if fault in (Fault.UNAUTHORIZED, Fault.PAYMENT, Fault.TOO_MANY) else None
 
 
-async def accept(request: web.Request) -> web.WebSocketResponse:
-    """Answers the handshake."""
-    socket = web.WebSocketResponse(max_msg_size=MAX_MESSAGE_BYTES, compress=False, timeout=1.0)
-    socket.headers.update(LABEL)
-    await socket.prepare(request)
-    return socket
+@asynccontextmanager
+async def accepted(request: web.Request) -> AsyncIterator[WebSocket]:
+    """The connection after its handshake; closed at the end."""
+    socket = upgrade(request, LABEL)
+    try:
+        yield socket
+    finally:
+        if request.transport is not None:
+            request.transport.close()
 
 
 def cut(request: web.Request) -> None:
@@ -56,7 +59,7 @@ def cut(request: web.Request) -> None:
 class Outbox:
     """Messages on their way to one client."""
 
-    def __init__(self, request: web.Request, socket: web.WebSocketResponse) -> None:
+    def __init__(self, request: web.Request, socket: WebSocket) -> None:
         self._request = request
         self._socket = socket
         self._waiting: asyncio.Queue[str | None] = asyncio.Queue(MAX_WAITING)
@@ -121,7 +124,7 @@ class Outbox:
 
 
 @asynccontextmanager
-async def outbox(request: web.Request, socket: web.WebSocketResponse) -> AsyncIterator[Outbox]:
+async def outbox(request: web.Request, socket: WebSocket) -> AsyncIterator[Outbox]:
     """An outbox for as long as the connection lasts."""
     box = Outbox(request, socket)
     writer = asyncio.get_running_loop().create_task(box._write())

@@ -14,12 +14,13 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from trunkline.core.units import SAMPLE_RATE_HZ, samples_to_s
 from trunkline.emulators.behaviour import Luck
-from trunkline.emulators.connection import Outbox, accept, handshake_fault, outbox, refusal
+from trunkline.emulators.connection import Outbox, accepted, handshake_fault, outbox, refusal
 from trunkline.emulators.hearing import Hearing, Words
+from trunkline.emulators.websocket import WebSocket
 
 IDLE_S = 10.0
 """Without audio or KeepAlive for so long, the vendor closes."""
@@ -53,10 +54,9 @@ async def listen(request: web.Request, luck: Luck) -> web.StreamResponse:
     if problems:
         problem = f"not emulated: {', '.join(problems)}"
         return refusal(400, {"err_code": "Bad Request", "err_msg": problem, "request_id": str(uuid.uuid4())})
-    socket = await accept(request)
-    async with outbox(request, socket) as box:
+    async with accepted(request) as socket, outbox(request, socket) as box:
         await _Session(request, socket, box, luck, _endpoint_s(endpointing)).run()
-    return socket
+    return web.Response()
 
 
 def _endpoint_s(endpointing: str) -> float | None:
@@ -70,7 +70,7 @@ class _Session:
     """One connection after the handshake."""
 
     def __init__(
-        self, request: web.Request, socket: web.WebSocketResponse, box: Outbox, luck: Luck, endpoint_s: float | None
+        self, request: web.Request, socket: WebSocket, box: Outbox, luck: Luck, endpoint_s: float | None
     ) -> None:
         self._socket = socket
         self._box = box
@@ -82,24 +82,22 @@ class _Session:
         self._loop = asyncio.get_running_loop()
         self._heard_at = self._loop.time()
         self._idle = self._loop.call_later(IDLE_S, self._check_idle)
-        self._closing: asyncio.Task[bool] | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
+        self._socket.on_binary = self._audio
         try:
-            while True:
-                message = await self._socket.receive()
+            while isinstance(text := await self._socket.receive(), str):
                 self._heard_at = self._loop.time()
-                if message.type is WSMsgType.BINARY:
-                    if message.data:
-                        self._hearing.audio(message.data)
-                elif message.type is WSMsgType.TEXT:
-                    if await self._control(message.data):
-                        return
-                else:
+                if await self._control(text):
                     return
         finally:
             self._idle.cancel()
             self._hearing.close()
+
+    def _audio(self, pcm: bytes) -> None:
+        self._heard_at = self._loop.time()
+        self._hearing.audio(pcm)
 
     def _check_idle(self) -> None:
         """One timer a connection: one for each message would cost as much as all the rest."""

@@ -12,12 +12,13 @@ import json
 import re
 from typing import Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from trunkline.core.units import SAMPLE_RATE_HZ, samples_to_s
 from trunkline.emulators.behaviour import Luck
-from trunkline.emulators.connection import Outbox, accept, handshake_fault, outbox, refusal
+from trunkline.emulators.connection import Outbox, accepted, handshake_fault, outbox, refusal
 from trunkline.emulators.speaking import Piece, Speech
+from trunkline.emulators.websocket import WebSocket
 
 IDLE_S = 20.0
 """Without a message for so long, the vendor closes."""
@@ -44,20 +45,19 @@ async def multi_stream_input(request: web.Request, luck: Luck) -> web.StreamResp
     if status is not None:
         code, problem = REFUSALS[status]
         return refusal(status, {"detail": {"status": code, "message": problem}})
-    socket = await accept(request)
-    async with outbox(request, socket) as box:
+    async with accepted(request) as socket, outbox(request, socket) as box:
         session = _Session(socket, box, luck, request.query.get("auto_mode") == "true")
         try:
             await session.run()
         finally:
             await session.stop()
-    return socket
+    return web.Response()
 
 
 class _Session:
     """One connection after the handshake."""
 
-    def __init__(self, socket: web.WebSocketResponse, box: Outbox, luck: Luck, auto_mode: bool) -> None:
+    def __init__(self, socket: WebSocket, box: Outbox, luck: Luck, auto_mode: bool) -> None:
         self._socket = socket
         self._box = box
         self._luck = luck
@@ -68,13 +68,14 @@ class _Session:
     async def run(self) -> None:
         while True:
             try:
-                message = await self._socket.receive(timeout=IDLE_S)
+                async with asyncio.timeout(IDLE_S):
+                    text = await self._socket.receive()
             except TimeoutError:
                 await self._socket.close(code=1008, message=b"input_timeout_exceeded")
                 return
-            if message.type is not WSMsgType.TEXT:
+            if not isinstance(text, str):
                 return
-            problem = self._take(message.data)
+            problem = self._take(text)
             if problem is not None:
                 await self._box.drained()
                 await self._socket.close(code=1000 if not problem else 1008, message=problem.encode())

@@ -19,7 +19,7 @@ from trunkline.testing.sentences import number_for, number_in
 MAX_TEXTS = 64
 """Texts of one context that may wait to be spoken."""
 FIRST_PIECE_S = 0.1
-PIECE_S = 0.25
+PIECE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,42 +115,48 @@ class Bed:
 class Decoder:
     """Listens to one stream of audio.
 
+    Args:
+        step: Samples looked at at once; more cost less, and know later. At most 100 ms.
+
     Attributes:
         position: Samples heard so far.
         current: The sentence that is being spoken, or was until `GONE_FRAMES` ago.
         heard_until: Sample up to which its chord was heard.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, step: int = FRAME_SAMPLES) -> None:
         self.position = 0
         self.current: Sighting | None = None
         self.heard_until = 0
+        self.step = step
         self._history: Floats = np.zeros(HISTORY, dtype=np.float32)
         self._looked_at = 0
-        self._quiet_frames = HISTORY // FRAME_SAMPLES
+        self._quiet_samples = HISTORY
 
     def feed(self, frame: Pcm) -> Sighting | None:
         """Takes the next piece of the stream, and tells when a sentence is recognized, once for each time it is spoken.
 
         Args:
-            frame: int16, shape (n,), mono, 16,000 Hz; 20 ms is best, more than 300 ms is looked at in pieces.
+            frame: int16, shape (n,), mono, 16,000 Hz; more than `step` is looked at in pieces.
         """
         sighting = None
-        for start in range(0, frame.size, FRAME_SAMPLES):
-            sighting = self._frame(frame[start : start + FRAME_SAMPLES].astype(np.float32)) or sighting
+        start = 0
+        while start < frame.size:
+            sighting = self._frame(frame[start : start + self.step].astype(np.float32)) or sighting
+            start += self.step
         return sighting
 
     def forget(self) -> None:
         """What comes next does not belong to what was heard."""
         self.current = None
         self._history[:] = 0
-        self._quiet_frames = HISTORY // FRAME_SAMPLES
+        self._quiet_samples = HISTORY
 
     def _frame(self, frame: Floats) -> Sighting | None:
         self.position += frame.size
         quiet = float(np.dot(frame, frame)) < _QUIET_POWER * frame.size
-        self._quiet_frames = self._quiet_frames + 1 if quiet else 0
-        if self._quiet_frames <= HISTORY // FRAME_SAMPLES:
+        self._quiet_samples = self._quiet_samples + frame.size if quiet else 0
+        if self._quiet_samples <= HISTORY:
             self._history[: -frame.size] = self._history[frame.size :]
             self._history[-frame.size :] = frame
         if not quiet and (self.current is None or self.position - self._looked_at >= LOOK_FRAMES * FRAME_SAMPLES):
