@@ -19,6 +19,7 @@ COMMANDS = {
     "doctor": "check what a stack needs, and say what to do",
     "loadtest": "call with many simulated callers and report latency",
     "report": "make a load test's page again, or compare two",
+    "brain": "check a flow or a model's tools",
     "tokens": "mint LiveKit tokens",
     "orchestrator": "run the orchestrator (webhooks, tokens, admission)",
     "agent": "run one agent worker",
