@@ -84,6 +84,9 @@ class RecordedLiveKit:
     async def create_room(self, call: str) -> None:
         await self._take(f"create {call}")
 
+    async def open_shared_room(self, room: str) -> None:
+        await self._take(f"open {room}")
+
     async def dispatch(self, call: str, room: str) -> None:
         await self._take(f"dispatch {call}")
 
@@ -379,6 +382,9 @@ async def test_tokens_take_a_key_and_begin_a_call(orch: Orch) -> None:
         ({"room": "none"}, 404),
         ({"room": "room-../x"}, 404),
         ({"identity": "a b"}, 400),
+        ({"shared": "a b"}, 400),
+        ({"role": "agent", "shared": "a"}, 400),
+        ({"room": "room-x", "shared": "a"}, 400),
         ([], 400),
         ("x", 400),
     ],
@@ -420,6 +426,26 @@ async def test_a_token_for_a_room_makes_nobody_a_worker(orch: Orch) -> None:
     beat = wire.Heartbeat(soft_capacity=1, hard_capacity=1)
     response = await orch.ask("/workers/w1/heartbeat", beat, {"Authorization": f"Bearer {agent['token']}"})
     assert response.status_code == 401
+
+
+async def test_calls_in_a_shared_room_each_have_a_caller_of_their_own_and_end_alone(orch: Orch) -> None:
+    await orch.beat()
+    wanted = [{"shared": "lt-1", "identity": identity} for identity in ("ann", "bob")]
+    ann, bob = [(await orch.http.post("/token", json=body, headers=KEYED)).json() for body in wanted]
+    assert ann["room"] == bob["room"] == "room-shared-lt-1"
+    assert ann["call"] != bob["call"]
+    dispatched = [f"dispatch {ann['call']}", f"dispatch {bob['call']}"]
+    assert orch.livekit.asked == ["open room-shared-lt-1", dispatched[0], "open room-shared-lt-1", dispatched[1]]
+    request = wire.LeaseRequest(worker="w1", room=ann["room"], job="AJ_1")
+    lease = (await orch.ask(f"/calls/{ann['call']}/lease", request)).json()
+    assert (lease["participant"], lease["kind"]) == ("ann", "webrtc")
+    other = wire.AdmitRequest(fence=lease["fence"], participant="bob", token="")
+    assert (await orch.ask(f"/calls/{ann['call']}/admit", other)).status_code == 403
+    own = wire.AdmitRequest(fence=lease["fence"], participant="ann", token="")
+    assert (await orch.ask(f"/calls/{ann['call']}/admit", own)).status_code == 200
+    end = wire.EndNotice(fence=lease["fence"], result="success", reason="caller_hung_up")
+    assert (await orch.ask(f"/calls/{ann['call']}/end", end)).status_code == 200
+    assert not any(asked.startswith("delete") for asked in orch.livekit.asked)
 
 
 async def test_a_call_from_lease_to_end(orch: Orch) -> None:

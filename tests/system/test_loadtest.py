@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.world import World
+from tests.world import World, missing
+from trunkline.loadtest.answers import Check
 from trunkline.loadtest.callers import Outcome
 from trunkline.loadtest.load_test import finish, run_load_test
-from trunkline.loadtest.options import Limits, LoadOptions, Target
+from trunkline.loadtest.options import Limits, LoadOptions, Rooms, Target
 from trunkline.settings import load_settings
+from trunkline.stack.binaries import find_media_engine
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
 
@@ -48,6 +50,27 @@ async def test_two_webrtc_callers_are_answered(world: World, tmp_path: Path) -> 
         # The collector has what the ear measured, beside what the agent did.
         history = (await world.http.get(f"{world.exchange.metrics_url}/calls/{call.call}")).json()
         assert [heard["heard_us"] for heard in history["heard"]] == [turn.heard_start_us for turn in call.turns]
+
+
+async def test_callers_in_one_room_hear_their_own_agents_alone(world: World, tmp_path: Path) -> None:
+    engine = await find_media_engine(lambda *_: None)
+    if engine is None:
+        missing("the media engine is missing; make servers")
+    settings = load_settings(**{name.lower(): value for name, value in world.plan.env.items()})
+    result = await run_load_test(
+        LoadOptions(concurrency=2, turns=1, burst_seconds=1.0, rooms=Rooms.SHARED),
+        Target.of(settings),
+        tmp_path,
+        speech="local speech",
+        early_answers=False,
+        stop=asyncio.Event(),
+        engine=str(engine),
+    )
+    assert {call.outcome for call in result.calls} == {Outcome.COMPLETED}, result.calls
+    assert len({end.room for end in result.ends.values()}) == 1
+    assert [answer.check for answer in result.answers] == [Check.RIGHT] * 2, result.answers
+    # Each agent has heard one caller, and each caller one agent: else there were more turns.
+    assert len(result.turns) == 2
 
 
 async def test_sigterm_hangs_up_and_still_reports(world: World, tmp_path: Path) -> None:

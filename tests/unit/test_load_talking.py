@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import itertools
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from trunkline.core.errors import ConfigError
 from trunkline.core.units import s_to_us
 from trunkline.loadtest.conversation import CallerTurn
+from trunkline.loadtest.load_test import place_orders
+from trunkline.loadtest.options import LoadOptions, Rooms, Via
 from trunkline.loadtest.phone import HeardStart, HeardStop, PhoneEvent, PlayEnd, PlayStart
 from trunkline.loadtest.talking import Order, Script, Talker
 from trunkline.testing.virtual_time import in_virtual_time, run_virtual
@@ -96,7 +99,7 @@ async def test_caller_speaks_its_sounds_in_turn_and_takes_a_breath_after_each_an
     ]
     starts = [at for _, _, at in agent.spoken]
     # 1.3 s to the answer, 3 s of it, 0.9 s of quiet that ends it, a breath.
-    assert all(5.2 + 0.4 <= after - before <= 5.2 + 1.1 for before, after in itertools.pairwise(starts))
+    assert all(5.2 + 0.4 <= after - before <= 5.2 + 1.1 for before, after in pairwise(starts))
     assert talker.heard_us == pytest.approx(4 * ANSWER_S * 1e6, abs=10)
 
 
@@ -105,7 +108,7 @@ async def test_share_of_talk_decides_how_far_bursts_lie_apart() -> None:
     agent = Agent()
     await talk(agent, dataclasses.replace(SCRIPT, talk=0.1, turns=40))
     starts = [at for _, _, at in agent.spoken]
-    gaps = [after - before for before, after in itertools.pairwise(starts)]
+    gaps = [after - before for before, after in pairwise(starts)]
     assert all(8.0 <= gap <= 12.001 for gap in gaps)
     assert sum(gaps) / len(gaps) == pytest.approx(10.0, abs=0.5)
 
@@ -150,3 +153,27 @@ def test_same_seed_makes_the_same_run() -> None:
 
     first, again, other = (run_virtual(partial(run, seed)) for seed in (1, 1, 2))
     assert first == again != other
+
+
+# Who calls when
+
+
+def test_calls_are_placed_at_the_ramp_each_into_its_own_room() -> None:
+    orders = place_orders(LoadOptions(concurrency=3, ramp=2.0), [(Path(f"{n}.wav"),) for n in range(3)])
+    assert [(order.number, order.at_s, order.room) for order in orders] == [(1, 0.0, ""), (2, 0.5, ""), (3, 1.0, "")]
+
+
+def test_shared_rooms_have_25_callers_at_most_who_come_half_a_second_apart() -> None:
+    options = LoadOptions(concurrency=60, ramp=100.0, rooms=Rooms.SHARED)
+    orders = place_orders(options, [(Path("x.wav"),)] * 60)
+    rooms: dict[str, list[float]] = {}
+    for order in orders:
+        rooms.setdefault(order.room, []).append(order.at_s)
+    assert len(rooms) == 3
+    assert all(len(times) <= 25 for times in rooms.values())
+    assert all(after - before > 0.499 for times in rooms.values() for before, after in pairwise(times))
+
+
+def test_only_webrtc_callers_share_a_room() -> None:
+    with pytest.raises(ConfigError, match="--via sip"):
+        LoadOptions(via=Via.SIP, rooms=Rooms.SHARED)

@@ -29,7 +29,7 @@ from trunkline.core.errors import (
 from trunkline.core.turn_events import ReplyPolicy, TurnParams
 from trunkline.core.units import SAMPLE_RATE_HZ, Pcm, level_dbfs
 from trunkline.core.wire import Mark, TurnOutcome
-from trunkline.media.engine import CallerFrame, Disconnected
+from trunkline.media.engine import CallerFrame, Disconnected, ParticipantJoined, ParticipantKind, ParticipantLeft
 from trunkline.settings import FAILURE_SENTENCE
 from trunkline.testing.media import FakeEngine
 from trunkline.testing.speech import LoudnessActivity, ToldStt, ToneTts, silence, tone
@@ -49,13 +49,17 @@ class FakeOrchestrator:
     refuse_token: bool = False
     fail_end: int = 0
     fail_transfer: bool = False
+    kind: wire.CallKind = wire.CallKind.PHONE
+    participant: str = ""
     said: list[str] = field(default_factory=list)
 
     async def lease(self, call: str, room: str, job: str) -> wire.Lease:
         self.said.append("lease")
         if self.refuse_lease:
             raise SetupError("no lease", Termination(Result.SERVER_ERROR, Reason.LEASE_LOST))
-        return wire.Lease(call=call, room=room, kind=wire.CallKind.PHONE, fence=7, admitted=self.admitted)
+        return wire.Lease(
+            call=call, room=room, kind=self.kind, fence=7, admitted=self.admitted, participant=self.participant
+        )
 
     async def admit(self, call: str, fence: int, participant: str, token: str) -> None:
         self.said.append(f"admit {participant} {token} {fence}")
@@ -421,3 +425,21 @@ async def test_the_engine_can_renew_the_jobs_token() -> None:
     assert renew is not None
     assert renew() == f"{JOB.token} renewed"
     await call.hang_up()
+
+
+@in_virtual_time
+async def test_in_a_shared_room_a_session_takes_only_its_own_caller() -> None:
+    call = start(orchestrator=FakeOrchestrator(kind=wire.CallKind.WEBRTC, participant="bob"))
+    while not call.engine.legs:
+        await asyncio.sleep(0.01)
+    listener = call.engine.legs[-1].listener
+    for identity in ("ann", "bob", "cid"):
+        listener.on_event(ParticipantJoined(identity, ParticipantKind.WEBRTC, {}))
+    await call.answered()
+    assert [said for said in call.orchestrator.said if said.startswith("admit")] == ["admit bob  7"]
+    assert call.engine.legs[-1].listening_to == "bob"
+    listener.on_event(ParticipantLeft("ann"))
+    await asyncio.sleep(1.0)
+    assert not call.task.done()
+    call.engine.phone_leaves("bob")
+    assert (await asyncio.wait_for(call.task, 5)).reason is Reason.CALLER_HUNG_UP

@@ -42,6 +42,8 @@ from trunkline.loadtest.usage import CALLERS, Sampler
 
 INTERRUPTED = 130
 """Exit code of a run that was ended early."""
+ROOM_PAUSE_S = 0.5
+"""Between two calls into one room: LiveKit sends one agent after the other there, each within some 200 ms."""
 
 PlaceCalls: TypeAlias = Callable[[list[Order], Script, Tell, asyncio.Event], Coroutine[Any, Any, None]]
 
@@ -95,8 +97,7 @@ async def run_load_test(
             noise=options.noise,
             seed=options.seed,
         )
-        rooms = _rooms(options)
-        orders = [Order(n + 1, n / options.ramp, bursts.wavs[n], rooms[n]) for n in range(options.concurrency)]
+        orders = place_orders(options, bursts.wavs)
         length = f"for {options.duration:.0f} s" if options.duration else f"{options.turns} times"
         say(f"{options.concurrency} callers speak for {script.burst_s:.1f} s, {length}; room for {room} calls")
         sampler = Sampler({**(processes or {}), CALLERS: os.getpid()})
@@ -119,12 +120,17 @@ async def run_load_test(
     return result
 
 
-def _rooms(options: LoadOptions) -> list[str]:
-    """The room of each caller; empty: one of its own."""
+def place_orders(options: LoadOptions, wavs: list[tuple[Path, ...]]) -> list[Order]:
+    """Who calls when, and into which room."""
     if options.rooms is Rooms.OWN:
-        return [""] * options.concurrency
-    run = secrets.token_hex(4)
-    return [f"{run}-{number // CALLERS_A_ROOM + 1}" for number in range(options.concurrency)]
+        return [Order(n + 1, n / options.ramp, wavs[n]) for n in range(options.concurrency)]
+    run, rooms = secrets.token_hex(4), -(-options.concurrency // CALLERS_A_ROOM)
+    orders = []
+    for n in range(options.concurrency):
+        in_room, room = divmod(n, rooms)
+        at_s = max(n / options.ramp, in_room * ROOM_PAUSE_S + room / options.ramp)
+        orders.append(Order(n + 1, at_s, wavs[n], f"{run}-{room + 1}"))
+    return orders
 
 
 async def _call(

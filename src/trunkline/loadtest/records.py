@@ -13,7 +13,7 @@ import httpx
 import structlog
 
 from trunkline.core.errors import RemoteProtocolError, UpstreamUnavailableError
-from trunkline.core.latency import read_event
+from trunkline.core.events import read_event
 from trunkline.core.wire import CallRecord, HeardRecord, TurnRecord, encode
 from trunkline.loadtest.conversation import CallerTurn
 
