@@ -88,3 +88,49 @@ def test_a_pause_inside_speech_spares_nothing() -> None:
 def test_a_noise_that_could_be_speech_is_always_heard() -> None:
     model, _, _ = run(tone(3.0, dbfs=-50.0))
     assert len(model.heard) == 150
+
+
+class TestOwnVoice:
+    """The agent's echo is no speech."""
+
+    def test_an_echo_starts_nothing_and_a_caller_over_it_does(self) -> None:
+        random = np.random.default_rng(5)
+        agent = (random.normal(0, 3_000, 48_000)).astype(np.int16)
+        caller = (random.normal(0, 4_000, 16_000)).astype(np.int16)
+        echo = np.concatenate([silence(0.6), (agent * 0.2).astype(np.int16)])[:48_000]
+        both = echo.copy()
+        both[32_000:48_000] += caller
+        for heard, starts in ((echo, 0), (both, 1)):
+            events: list[EndpointEvent] = []
+            lane = CallerLane(Model(), Door(), events.append, EndpointingParams())  # type: ignore[arg-type]
+            lane.own_voice.queue(agent, 0.5)
+            lane.answered(0.5)
+            for number in range(heard.size // FRAME_SAMPLES):
+                piece = heard[number * FRAME_SAMPLES : (number + 1) * FRAME_SAMPLES]
+                lane.on_frame(CallerFrame((number + 1) * FRAME_S, piece))
+            found = [event for event in events if isinstance(event, SpeechStarted)]
+            assert len(found) == starts
+            assert lane.echo_windows > 20
+            if found:
+                assert abs(found[0].at - 2.0) < 0.15
+
+    def test_the_same_sound_is_speech_where_the_agent_is_silent(self) -> None:
+        random = np.random.default_rng(5)
+        _, _, events = run(silence(1.0), random.normal(0, 600, 16_000).astype(np.int16), silence(1.0))
+        assert isinstance(events[0], SpeechStarted)
+
+
+def test_words_that_want_more_hold_the_burst_open() -> None:
+    ended_at = {}
+    for words in ("my number is 5", "that is all"):
+        events: list[EndpointEvent] = []
+        lane = CallerLane(Model(), Door(), events.append, EndpointingParams())  # type: ignore[arg-type]
+        samples = np.concatenate([silence(0.5), tone(0.5), silence(1.0)])
+        for number in range(samples.size // FRAME_SAMPLES):
+            now = (number + 1) * FRAME_S
+            if number == 45:
+                lane.hear(words)
+            lane.on_frame(CallerFrame(now, samples[number * FRAME_SAMPLES : (number + 1) * FRAME_SAMPLES]))
+            if isinstance(events[-1] if events else None, SpeechEnded):
+                ended_at.setdefault(words, now)
+    assert ended_at["my number is 5"] - ended_at["that is all"] > 0.25

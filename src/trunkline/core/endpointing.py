@@ -117,6 +117,7 @@ class Endpointer:
         self._silent_since: float | None = None
         self._ended_at: float | None = None
         self._gap_s: float | None = None
+        self._others_until = 0.0
 
     def frame(self, ended_at: float, level_dbfs: float) -> SpeechEnded | None:
         """Takes the level of one 20 ms frame.
@@ -175,6 +176,10 @@ class Endpointer:
     def silent_s(self, now: float) -> float:
         """How long the caller has been silent within the burst that is open."""
         return 0.0 if self._silent_since is None or not self.speaking else now - self._silent_since
+
+    def not_the_caller(self, until: float) -> None:
+        """What was heard until then (monotonic seconds) is somebody else's: no speech of the caller begins in it."""
+        self._others_until = until
 
     def answered(self) -> None:
         """The agent speaks: what the caller says next is a new thought, however soon it comes."""
@@ -257,6 +262,8 @@ class Endpointer:
         onset_at = detected_at
         quiet_frames = 0
         for ended_at, level_dbfs in self._back_from(detected_at):
+            if ended_at <= self._others_until:
+                break
             if level_dbfs >= threshold_dbfs:
                 onset_at = min(onset_at, ended_at - FRAME_S)
                 quiet_frames = 0

@@ -133,6 +133,7 @@ class CallerLane:
     def _on_window(self, started_at: float, probability: float) -> None:
         if probability >= self._endpointer.params.stop_probability and self._is_echo():
             self.echo_windows += 1
+            self._endpointer.not_the_caller(started_at + WINDOW_S)
             probability = 0.0
             # The model remembers a voice, and would take a cough after it for more of it.
             self._stream.reset()
