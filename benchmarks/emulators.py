@@ -112,7 +112,7 @@ def cpu_s(pid: int) -> float:
 
 async def measure(options: argparse.Namespace, url: str, pid: int) -> None:
     heard = [0, 0, 0]
-    async with aiohttp.ClientSession() as http:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         calls = [asyncio.create_task(call(http, url, options, number, heard)) for number in range(1, options.calls + 1)]
         await asyncio.sleep(TURN_S + WARM_UP_S)
         spent, before = cpu_s(pid), list(heard)

@@ -87,9 +87,10 @@ class Hearing:
 
     def audio(self, pcm: bytes) -> None:
         """Takes PCM int16, mono, 16,000 Hz; half a sample at the end is lost."""
-        self._unheard += pcm[: len(pcm) & ~1]
-        self._arrivals.append((self.position, self._loop.time()))
-        if len(self._unheard) >= 2 * self._decoder.step:
+        unheard = self._unheard
+        unheard += pcm if len(pcm) % 2 == 0 else pcm[:-1]
+        self._arrivals.append((self._decoder.position + len(unheard) // 2, self._loop.time()))
+        if len(unheard) >= 2 * self._decoder.step:
             self._listen()
 
     def _listen(self) -> None:
