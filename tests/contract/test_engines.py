@@ -19,7 +19,10 @@ from trunkline.core.errors import MediaError
 from trunkline.core.units import SAMPLE_RATE_HZ, Pcm
 from trunkline.media.engine import (
     CallerFrame,
+    CallerMuted,
+    DataReceived,
     Disconnected,
+    DtmfReceived,
     FirstPacket,
     Halted,
     LastPacket,
@@ -188,6 +191,63 @@ async def test_a_flush_drops_the_rest_and_the_next_answer_is_heard(call: Call) -
     last = await call.agent.until(LastPacket)
     assert isinstance(last, LastPacket)
     assert (last.utterance, last.samples) == (2, SAMPLE_RATE_HZ // 2)
+
+
+async def test_data_goes_both_ways(call: Call, livekit: LiveKit) -> None:
+    got: list[tuple[bytes, str | None]] = []
+    call.peer.room.on("data_received", lambda packet: got.append((packet.data, packet.topic)))
+    await call.leg.send_data(b"what", "a topic")
+    async with asyncio.timeout(8):
+        while not got:
+            await asyncio.sleep(0.02)
+    assert got == [(b"what", "a topic")]
+    other = Peer()
+    await other.join(livekit, call.room, "eve")
+    await other.room.local_participant.publish_data(b"not for an agent that listens to ann", topic="t")
+    await other.leave()
+    await call.peer.room.local_participant.publish_data(b"else", topic="another")
+    assert await call.agent.until(DataReceived) == DataReceived(b"else", "another")
+    assert len([event for event in call.agent.events if isinstance(event, DataReceived)]) == 1
+    with pytest.raises(MediaError, match="at most"):
+        await call.leg.send_data(b"x" * 15_001)
+
+
+async def test_keys_go_both_ways(call: Call) -> None:
+    got: list[str] = []
+    call.peer.room.on("sip_dtmf_received", lambda dtmf: got.append(dtmf.digit))
+    await call.leg.send_dtmf("1#")
+    async with asyncio.timeout(8):
+        while len(got) < 2:
+            await asyncio.sleep(0.02)
+    assert got == ["1", "#"]
+    await call.peer.room.local_participant.publish_dtmf(code=5, digit="5")
+    assert await call.agent.until(DtmfReceived) == DtmfReceived("5")
+
+
+async def test_a_muted_caller_is_told_and_silent(call: Call, livekit: LiveKit) -> None:
+    call.peer.loud = True
+    async with asyncio.timeout(8):
+        while len(call.agent.frames) < 30 or call.agent.loudness(10) < 3000:
+            await asyncio.sleep(0.02)
+    (track,) = call.peer.room.local_participant.track_publications.values()
+    await livekit.api.room.mute_published_track(
+        api.MuteRoomTrackRequest(room=call.room, identity="ann", track_sid=track.sid, muted=True)
+    )
+    assert await call.agent.until(CallerMuted) == CallerMuted(True)
+    async with asyncio.timeout(8):
+        while call.agent.loudness(10) > 100:
+            await asyncio.sleep(0.02)
+
+
+async def test_statistics_are_told_also_after_the_call(engine: MediaEngine, call: Call) -> None:
+    call.leg.play(1, speech(0.5))
+    call.leg.end(1)
+    await call.agent.until(LastPacket)
+    # The SDK keeps its packets to itself.
+    sent = 25 if engine.name == "native" else 0
+    assert (await call.leg.stats()).sent == sent
+    await call.leg.leave()
+    assert (await call.leg.stats()).sent == sent
 
 
 async def test_nobody_else_may_hear_the_agent(call: Call, livekit: LiveKit) -> None:

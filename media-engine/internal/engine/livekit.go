@@ -89,6 +89,10 @@ func (r *liveKitRoom) publish() error {
 	}
 	r.connection.publishing.Lock()
 	defer r.connection.publishing.Unlock()
+	if !r.connection.has(r) {
+		// The SDK would wait for an answer for seconds, and the next leg after it.
+		return errNotPublished
+	}
 	// Before a track is known to anybody: until then, everybody might subscribe. Once is enough for all.
 	if !r.connection.restricted {
 		r.connection.restricted = true
