@@ -11,8 +11,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from tests.world import World, missing, open_world
-from trunkline.core.latency import CallRecord, TurnRecord
-from trunkline.core.wire import TurnOutcome
+from trunkline.core.wire import CallRecord, TurnOutcome, TurnRecord
 from trunkline.loadtest.phone import CallEnded, HeardStart, HeardStop, PhoneEvent, PhoneLine
 from trunkline.loadtest.phone_events import KeyHeard, Referred
 from trunkline.loadtest.records import fetch_records
