@@ -222,6 +222,17 @@ async def test_a_transfer_that_fails_gives_the_call_back_to_the_brain() -> None:
 
 
 @in_virtual_time
+async def test_while_a_call_is_being_transferred_its_silence_means_nothing() -> None:
+    brain = Told(greet=["One moment.", Listen(silence_s=2.0), Transfer("+15550100")], silence=["Are you there?"])
+    call = await start_answered(brain=lambda: brain, orchestrator=FakeOrchestrator(transfer_s=10.0, fail_transfer=True))
+    await call.hear(silence(11.0))
+    assert brain.asked == ["greet CA1"]
+    await call.hear(silence(4.0))
+    assert brain.asked == ["greet CA1", "failed +15550100", "silence"]
+    await call.hang_up()
+
+
+@in_virtual_time
 async def test_keys_are_sent_after_the_answer_and_an_action_needs_no_words() -> None:
     brain = Told(greet=["Dialling.", SendDtmf("12#")], go=[SendDtmf("9")])
     call = await start_answered(sentences=["go"], brain=lambda: brain)

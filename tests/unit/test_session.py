@@ -49,6 +49,7 @@ class FakeOrchestrator:
     refuse_token: bool = False
     fail_end: int = 0
     fail_transfer: bool = False
+    transfer_s: float = 0.0
     kind: wire.CallKind = wire.CallKind.PHONE
     participant: str = ""
     said: list[str] = field(default_factory=list)
@@ -71,6 +72,7 @@ class FakeOrchestrator:
 
     async def transfer(self, call: str, fence: int, number: str) -> None:
         self.said.append(f"transfer {number} {fence}")
+        await asyncio.sleep(self.transfer_s)
         if self.fail_transfer:
             raise UpstreamRejectedError("orchestrator", "transfer_refused")
 

@@ -42,18 +42,28 @@ class Acting:
     Args:
         control: The call as a whole.
         on_transfer_failed: Takes the number that could not be reached.
+        on_done: Told when nothing is under way any more.
     """
 
-    def __init__(self, control: CallControl, on_transfer_failed: Callable[[str], None]) -> None:
+    def __init__(
+        self, control: CallControl, on_transfer_failed: Callable[[str], None], on_done: Callable[[], None]
+    ) -> None:
         self._control = control
         self._on_transfer_failed = on_transfer_failed
+        self._on_done = on_done
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """True while something is being done: the caller is not waited for then."""
+        return self._task is not None and not self._task.done()
 
     def perform(self, leg: MediaLeg, actions: list[Action]) -> None:
         """Begins with them; those that are still under way are given up for them."""
         if actions:
             self.cancel()
             self._task = asyncio.get_running_loop().create_task(self._perform(leg, actions))
+            self._task.add_done_callback(lambda _: self._on_done())
 
     def cancel(self) -> None:
         """Nothing more is done."""

@@ -139,7 +139,7 @@ class Conversation:
         noticed = Noticed(keys=self._on_keys, first_key=self._on_first_key, silence=self._on_silence)
         self._listening = Listening(parts.brain.listen, noticed, clock)
         self._answering = Answering(self._turn_taking, self._listening, self._on_answer, parts.manners)
-        self._acting = Acting(control, self._on_transfer_failed) if control is not None else None
+        self._acting = Acting(control, self._on_transfer_failed, self._settle_soon) if control is not None else None
         self._farewell = Farewell(parts.farewell, control.end, clock) if control is not None else None
         self._prompt: Answer | None = None
         self._utterance = 0
@@ -297,7 +297,8 @@ class Conversation:
     def _settle(self) -> None:
         self._settling = False
         if not self._over:
-            self._listening.settle(self.machine.idle and self._leg is not None)
+            acting = self._acting is not None and self._acting.busy
+            self._listening.settle(self.machine.idle and self._leg is not None and not acting)
 
     def _perform(self, effect: TurnEffect) -> None:
         match effect:

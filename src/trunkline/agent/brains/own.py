@@ -103,6 +103,8 @@ class OwnBrain(Brain):
         seen = replace(call, history=list(call.history))
 
         async def hand_over(item: str | Action | Exception | None) -> None:
+            # After blocking: we may have been cancelled meanwhile, and nobody be there any more.
+            await asyncio.sleep(0)
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(items.put(item), here))
 
         async def answer() -> None:
