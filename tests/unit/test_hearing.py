@@ -95,13 +95,28 @@ def test_a_stall_counts_only_if_somebody_else_understood() -> None:
         world.at(start + 1.0, BurstOver())
         world.until(start + 9.0)
     assert world.states() == [BreakerState.CLOSED, BreakerState.CLOSED]
-    for start in (30.0, 40.0, 50.0):
-        world.at(start, BurstBegan(BOTH))
-        world.at(start + 0.5, Understood(1, final=False))
-        world.at(start + 1.0, BurstOver())
-        world.at(start + 1.1, Understood(1, final=True))
+    for call in range(3):
+        # Three calls of one worker share what they know.
+        each = World()
+        each.machine = HearingMachine(world.ears)
+        each.at(30.0 + call, BurstBegan(BOTH))
+        each.at(30.5 + call, Understood(1, final=False))
     assert world.states() == [BreakerState.OPEN, BreakerState.CLOSED]
-    assert world.at(51.2, BurstBegan(BOTH)) == [Hear(1, again=False)]
+    assert world.at(33.0, BurstBegan(BOTH)) == [Hear(1, again=False)]
+
+
+def test_one_that_stalled_is_not_waited_for_again_in_this_call_unless_it_reconnects() -> None:
+    world = World()
+    world.at(0.0, BurstBegan(BOTH))
+    world.at(0.5, Understood(1, final=False))
+    world.at(1.0, BurstOver())
+    world.at(1.1, Understood(1, final=True))
+    assert world.at(2.0, BurstBegan(BOTH)) == [Hear(1, again=False)]
+    world.at(2.1, ProviderFailed(0))
+    world.at(2.2, Understood(1, final=False))
+    world.at(3.0, BurstOver())
+    world.at(3.1, Understood(1, final=True))
+    assert world.at(4.0, BurstBegan(BOTH)) == [Hear(0, again=False)]
 
 
 def test_a_sign_of_life_without_words_is_no_stall() -> None:

@@ -151,6 +151,7 @@ class HearingMachine:
         self._ready = [False] * len(ears)
         self._tried: set[int] = set()
         self._suspects: list[int] = []
+        self._stalled_here: set[int] = set()
         self._open = False
         self._began_at = self._over_at = 0.0
         self._again = self._words = self._signs = self._all_final = self._owed = False
@@ -216,9 +217,13 @@ class HearingMachine:
         if event.provider != self.active or self.state is HearingState.WAITING:
             return []
         ear = self._ears[self.active]
-        ear.breaker.succeeded(now)
+        if event.final:
+            # First words alone prove nothing: some that stall stall after them.
+            ear.breaker.succeeded(now)
         for suspect in self._suspects:
             self._ears[suspect].breaker.failed(now)
+        self._stalled_here.update(self._suspects)
+        self._stalled_here.discard(self.active)
         self._suspects.clear()
         if self._owed and event.final:
             self._owed = False
@@ -249,6 +254,7 @@ class HearingMachine:
     def _on_failed(self, event: ProviderFailed, now: float) -> list[HearingEffect]:
         self._ears[event.provider].breaker.failed(now)
         self._ready[event.provider] = False
+        self._stalled_here.discard(event.provider)
         if event.provider != self.active or self.state not in (HearingState.HEARING, HearingState.FINISHING):
             return []
         self._tried.add(self.active)
@@ -264,8 +270,12 @@ class HearingMachine:
     # --- small steps ---
 
     def _choose(self, now: float) -> int | None:
-        """The first that is ready and not tried: one that may be used, else one that may not."""
+        """The first that is ready and not tried: one that may be used, else one that may not.
+
+        One that stalled in this call comes last: its connection is the same, and so would be the wait.
+        """
         left = [each for each, ready in enumerate(self._ready) if ready and each not in self._tried]
+        left.sort(key=self._stalled_here.__contains__)
         return next((each for each in left if self._ears[each].breaker.allows(now)), next(iter(left), None))
 
     def _hear(self, provider: int, again: bool, now: float) -> list[HearingEffect]:

@@ -215,10 +215,9 @@ class SpeakingStage(FrameProcessor):
             await self._on_stopped(index, sentence)
 
     def _on_sound(self, index: int, sentence: _Sentence, length_s: float) -> None:
-        now, voice = self._now(), self._voices[index]
+        now = self._now()
         if not sentence.saying.begun:
-            voice.usual.took(now - sentence.saying.asked_at)
-        voice.breaker.succeeded(now)
+            self._voices[index].usual.took(now - sentence.saying.asked_at)
         sentence.saying.sound(length_s, now)
 
     @staticmethod
@@ -232,6 +231,7 @@ class SpeakingStage(FrameProcessor):
         if not sentence.saying.begun:
             await self._failed(index, sentence, "no sound")
             return
+        self._voices[index].breaker.succeeded(self._now())
         self._line.popleft()
         await self._go_on()
 
