@@ -20,7 +20,7 @@ from trunkline.loadtest.options import Limits, LoadOptions, Rooms, Target
 from trunkline.settings import load_settings
 from trunkline.stack.binaries import find_media_engine
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(200), pytest.mark.asyncio(loop_scope="module")]
 
 
 async def test_two_webrtc_callers_are_answered(world: World, tmp_path: Path) -> None:
@@ -74,6 +74,7 @@ async def test_callers_in_one_room_hear_their_own_agents_alone(world: World, tmp
 
 
 async def test_sigterm_hangs_up_and_still_reports(world: World, tmp_path: Path) -> None:
+    await find_media_engine(lambda *_: None)  # else the program builds it first, which may take longer than it has
     program = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "trunkline.loadtest.load_test", "--concurrency", "2", "--turns", "20", "--report", str(tmp_path)),

@@ -77,8 +77,9 @@ def summary(result: LoadResult, limits: Limits | None = None) -> dict[str, Any]:
         ],
     }
     failures = _failures(found, limits or Limits())
-    late = "" if result.pacing.valid else " (the callers themselves were late)"
-    return {"ok": not failures, "failures": [f"{failure}{late}" for failure in failures], **found}
+    if not result.pacing.valid and not result.interrupted:
+        failures = [f"{failure} (the callers themselves were late)" for failure in failures]
+    return {"ok": not failures, "failures": failures, **found}
 
 
 def _failures(found: dict[str, Any], limits: Limits) -> list[str]:
