@@ -11,6 +11,7 @@ Asked by `agent/pipeline/lane.py`, and only when the model takes a sound for spe
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -39,10 +40,26 @@ LOUDEST_ECHO = 0.25
 """No line gives back more than this share of the power: whoever is louder is no echo, however alike it sounds."""
 HELD_S = 0.15
 """A verdict holds for so long: the model, too, remembers what it heard, and a click in between is no speech."""
+FRESH_S = 0.05
+"""For so long it is not even asked again."""
 LOUDER = 4.0
 """But not where so much more power is heard: somebody speaks over the echo."""
 
+_DISTANCE = np.abs(np.subtract.outer(np.arange(_TAPS), np.arange(_TAPS)))
+_SAME = np.diag_indices(_TAPS)
+_ROW = np.arange(_TAPS - 1)[:, None]
+_COLUMN = _ROW + _TAPS - 2 - np.arange(_TAPS - 1)
+
 Signal = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Played:
+    """Audio that plays from `at` on: as it was handed over, and at 4 kHz."""
+
+    at: float
+    samples: Pcm
+    thinned: Signal
 
 
 class OwnVoice:
@@ -50,11 +67,12 @@ class OwnVoice:
 
     def __init__(self) -> None:
         self._waiting: deque[Pcm] = deque()
-        self._sent: deque[tuple[float, Pcm]] = deque()
+        self._sent: deque[_Played] = deque()
         self._next_at: float | None = None
         self._audible_until = -1.0
         self._echo_at = -1.0
         self._echo_power = 0.0
+        self._delay: int | None = None
 
     # --- what the agent plays ---
 
@@ -74,11 +92,11 @@ class OwnVoice:
         self._send(at)
         self._next_at = None
         if self._sent:
-            began_at, samples = self._sent[-1]
-            sent = max(0, s_to_samples(at - began_at))
-            if sent < samples.size:
-                self._sent[-1] = (began_at, samples[:sent])
-                self._waiting.appendleft(samples[sent:])
+            last = self._sent[-1]
+            sent = max(0, s_to_samples(at - last.at))
+            if sent < last.samples.size:
+                self._sent[-1] = _Played(last.at, last.samples[:sent], last.thinned[: sent // _STEP])
+                self._waiting.appendleft(last.samples[sent:])
         self._audible_until = min(self._audible_until, at)
 
     def dropped(self, at: float) -> None:
@@ -98,9 +116,13 @@ class OwnVoice:
         if not self.could_return(ended_at):
             return False
         power = _power(heard)
+        as_before = power <= LOUDER * self._echo_power
+        if as_before and ended_at - self._echo_at <= FRESH_S:
+            return True
         if self.share(heard, ended_at) >= ECHO_SHARE:
             self._echo_at, self._echo_power = ended_at, power
-        return ended_at - self._echo_at <= HELD_S and power <= LOUDER * self._echo_power
+            return True
+        return as_before and ended_at - self._echo_at <= HELD_S
 
     def share(self, heard: Pcm, ended_at: float) -> float:
         """How much of a sound's energy an echo of the agent explains, from 0 to 1.
@@ -110,10 +132,15 @@ class OwnVoice:
             ended_at: Monotonic seconds of its end.
         """
         sound = _thinned(heard[-_COMPARED * _STEP :])
-        energy = float(sound @ sound)
-        played = _thinned(self._played(ended_at - LATEST_S - COMPARED_S, (_COMPARED + _LATEST) * _STEP))
+        energy = float((sound * sound).sum())
+        played = self._played(ended_at - LATEST_S - COMPARED_S, _COMPARED + _LATEST)
         if sound.size < _COMPARED or energy == 0.0 or not played.any():
             return 0.0
+        if self._delay is not None:
+            # A line's echo stays where it is: mostly this spares the search.
+            share = _explained(sound, energy, played, self._delay)
+            if share >= ECHO_SHARE:
+                return share
         # Correlation with each delay, and the energy of what was played in the time that it would answer for.
         spectrum = np.fft.rfft(played, _FFT)
         likeness = np.fft.irfft(spectrum * np.fft.rfft(sound, _FFT).conj(), _FFT)[: _LATEST + 1]
@@ -123,34 +150,38 @@ class OwnVoice:
         best = int(np.argmax(likeness**2 / (power + floor)))
         if energy > LOUDEST_ECHO * power[best]:
             return 0.0
-        return _explained(sound, energy, played, best)
+        first = min(max(0, best - (_TAPS - _BEFORE)), _LATEST + 1 - _TAPS)
+        share = _explained(sound, energy, played, first)
+        if share >= ECHO_SHARE:
+            self._delay = first
+        return share
 
     def _send(self, now: float) -> None:
         """Puts down what has begun to play by now, and forgets what can't come back any more."""
         while self._next_at is not None and self._waiting and self._next_at <= now:
             samples = self._waiting.popleft()
-            self._sent.append((self._next_at, samples))
+            self._sent.append(_Played(self._next_at, samples, _thinned(samples)))
             self._next_at += samples_to_s(samples.size)
             self._audible_until = self._next_at
         oldest_at = now - 2 * (LATEST_S + COMPARED_S)
-        while self._sent and self._sent[0][0] + samples_to_s(self._sent[0][1].size) < oldest_at:
+        while self._sent and self._sent[0].at + samples_to_s(self._sent[0].samples.size) < oldest_at:
             self._sent.popleft()
 
-    def _played(self, from_at: float, size: int) -> Pcm:
-        """What was played in a stretch of time, silence included."""
-        played = np.zeros(size, dtype=np.int16)
-        for at, samples in self._sent:
-            start = s_to_samples(at - from_at)
-            first, last = max(start, 0), min(start + samples.size, size)
+    def _played(self, from_at: float, size: int) -> Signal:
+        """What was played in a stretch of time, silence included, at 4 kHz."""
+        played = np.zeros(size)
+        for each in self._sent:
+            start = round((each.at - from_at) * _RATE_HZ)
+            first, last = max(start, 0), min(start + each.thinned.size, size)
             if first < last:
-                played[first:last] = samples[first - start : last - start]
+                played[first:last] = each.thinned[first - start : last - start]
         return played
 
 
 def _power(samples: Pcm) -> float:
     """Of the last 60 ms."""
     latest = samples[-960:].astype(np.float64)
-    return float(latest @ latest)
+    return float((latest * latest).sum())
 
 
 def _thinned(samples: Pcm) -> Signal:
@@ -163,12 +194,29 @@ def _thinned(samples: Pcm) -> Signal:
     return thinned
 
 
-def _explained(sound: Signal, energy: float, played: Signal, best: int) -> float:
-    """The share of energy that the best filter of some taps around a place in what was played gives back."""
-    first = min(max(0, best - (_TAPS - _BEFORE)), played.size - _COMPARED - _TAPS)
-    # Column k: what was played k samples later than `first`.
-    columns = np.lib.stride_tricks.sliding_window_view(played[first : first + _COMPARED + _TAPS - 1], _COMPARED)
-    products = columns @ columns.T
-    likeness = columns @ sound
-    products[np.diag_indices(_TAPS)] += _LOADING * (products.trace() / _TAPS) + 1e-9
-    return float(likeness @ np.linalg.solve(products, likeness)) / energy
+def _explained(sound: Signal, energy: float, played: Signal, first: int) -> float:
+    """The share of a sound's energy that the best filter over what was played from there on gives back."""
+    part = played[first : first + _COMPARED + _TAPS - 1]
+    if float((part * part).sum()) * LOUDEST_ECHO < energy:
+        return 0.0
+    alike = np.correlate(part, sound, "valid")
+    return float((alike * np.linalg.solve(_products(part), alike)).sum()) / energy
+
+
+def _products(played: Signal) -> Signal:
+    """What each delay of a signal shares with each other one, over the time that is compared: shape (taps, taps).
+
+    The element below and to the right of another one covers a time that is one sample later, so only the first row is
+    summed up; the others follow along the diagonals. No matrix product: that would wake threads for so little.
+    """
+    row = np.correlate(played, played[:_COMPARED], "valid")
+    gone, come = played[: _TAPS - 1], played[_COMPARED : _COMPARED + _TAPS - 1]
+    steps = come[:, None] * come - gone[:, None] * gone
+    # Each row is shifted by one against the row above, so that a diagonal becomes a column.
+    skewed = np.zeros((_TAPS - 1, 2 * (_TAPS - 1)))
+    skewed[:, : _TAPS - 1] = steps[:, ::-1]
+    columns = skewed.ravel()[: (_TAPS - 1) * (2 * _TAPS - 3)].reshape(_TAPS - 1, -1).cumsum(axis=0)
+    products = row[_DISTANCE]
+    products[1:, 1:] += columns[_ROW, _COLUMN]
+    products[_SAME] += _LOADING * row[0] + 1e-9
+    return products
