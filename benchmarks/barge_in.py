@@ -18,6 +18,7 @@ import time
 import wave
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +38,10 @@ from benchmarks.labelled_set import (
     Label,
     Sound,
     banded,
-    breath,
     levelled,
     make_set,
     mu_law,
+    noise,
     speech,
 )
 
@@ -139,6 +140,7 @@ class Scene:
         self._sound_at: float | None = None
         self._ends_at = 8.0
         clip, condition = self.clip, self.clip.condition
+        self._sound = clip.make()
         self._random = np.random.default_rng(clip.seed)
         self._opening = speech(OPENING, clip.voice)
         self._answer = speech(ANSWER, clip.agent_voice, 150, AGENT_DBFS)
@@ -167,7 +169,7 @@ class Scene:
     def close(self) -> None:
         """Forgets all but the outcome: a set is long."""
         self._lane.close()
-        self._noise = self._opening = self._answer = np.zeros(0)
+        self._noise = self._opening = self._answer = self._sound = np.zeros(0)
         self._echo.clear()
         if not self.keep:
             self.heard.clear()
@@ -180,7 +182,7 @@ class Scene:
         mix = np.pad(mix, (0, FRAME_SAMPLES - mix.size)).copy()
         mix += _piece(self._opening, start - round(LEAD_S * RATE_HZ))
         if self._sound_at is not None:
-            mix += _piece(self.clip.samples, start - round(self._sound_at * RATE_HZ))
+            mix += _piece(self._sound, start - round(self._sound_at * RATE_HZ))
         if condition.echo_db is not None:
             self._echo.append(np.zeros(FRAME_SAMPLES) if echo is None else echo / 32768)
             self._echo = self._echo[-2 - round(condition.echo_s / FRAME_S) :]
@@ -246,11 +248,11 @@ class Scene:
         self._playout.end(1)
         self._echo_playout.end(1)
         self._sound_at = self.now + UNDER_WAY_S + self._random.uniform(0, 0.4)
-        self._ends_at = self._sound_at + self.clip.samples.size / RATE_HZ + AFTER_S
+        self._ends_at = self._sound_at + self._sound.size / RATE_HZ + AFTER_S
         if self.words_after_s is not None and self.clip.words:
             words = self.clip.words.split()
             for count in range(1, len(words) + 1):
-                began_s = self.clip.samples.size / RATE_HZ * (count - 1) / len(words)
+                began_s = self._sound.size / RATE_HZ * (count - 1) / len(words)
                 text = " ".join(words[:count])
                 self._later.append((self._sound_at + began_s + self.words_after_s, lambda text=text: self._hear(text)))
 
@@ -280,7 +282,7 @@ class Silence(Scene):
         self._opening = np.zeros(0)
         # What is to hear of a line is there from the moment at which it is answered.
         self._sound_at = 0.0
-        self._ends_at = self.clip.samples.size / RATE_HZ + 0.5
+        self._ends_at = self._sound.size / RATE_HZ + 0.5
 
 
 def _piece(sound: Sound, start: int) -> Sound:
@@ -340,7 +342,7 @@ def _banded_scene(
     scene = kind(clip, activity, words_after_s, keep)
     if clip.condition.band:
         scene._opening = banded(scene._opening) if scene._opening.size else scene._opening
-        scene.clip = Clip(**{**vars(clip), "samples": banded(clip.samples)})
+        scene._sound = banded(scene._sound)
     return scene
 
 
@@ -425,8 +427,8 @@ def silent_line(first_seed: int = 0) -> list[Clip]:
         for seed in range(first_seed, first_seed + 8):
             for level_dbfs in LEVELS_DBFS[kind]:
                 for condition in CONDITIONS[:2]:
-                    sound = breath(seed) if kind == "breath" else NOISES[kind](seed, 4.0)
-                    clips.append(Clip(kind, Label.NOISE, levelled(sound, level_dbfs), "", condition, seed=seed))
+                    make = partial(noise, kind, seed, 4.0, level_dbfs)
+                    clips.append(Clip(kind, Label.NOISE, make, "", condition, seed=seed))
     return clips
 
 

@@ -14,7 +14,7 @@ import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import soxr
@@ -80,7 +80,7 @@ class Clip:
     Args:
         kind: What it is, for the tables.
         label: What is right.
-        samples: The sound alone.
+        make: Makes the sound alone.
         words: What an STT would write; empty for no words.
         condition: The line.
         agent_voice: Who is interrupted.
@@ -90,7 +90,7 @@ class Clip:
 
     kind: str
     label: Label
-    samples: Sound = field(repr=False)
+    make: Callable[[], Sound] = field(repr=False)
     words: str
     condition: Condition
     agent_voice: str = AGENT_VOICES[0]
@@ -196,10 +196,11 @@ def _said(cast: Cast) -> Iterator[Clip]:
     for number, (kind, label, sound, words) in enumerate(said):
         for speaker, voice in enumerate(cast.voices):
             rate_wpm = 150 + 15 * ((number + speaker) % 3) if label is Label.SPEECH else 150
-            samples = speech(sound, voice, rate_wpm) * _db(-3 * (number % 2) if label is Label.VOICE else 0)
+            dbfs = SPEECH_DBFS - (3 * (number % 2) if label is Label.VOICE else 0)
+            make = partial(speech, sound, voice, rate_wpm, dbfs)
             for place, condition in enumerate(CONDITIONS):
                 agent = cast.agent_voices[(number + speaker + place) % len(cast.agent_voices)]
-                yield Clip(kind, label, samples, words, condition, agent, voice, cast.seed + number)
+                yield Clip(kind, label, make, words, condition, agent, voice, cast.seed + number)
 
 
 def _vocal_noises(cast: Cast) -> Iterator[Clip]:
@@ -208,8 +209,8 @@ def _vocal_noises(cast: Cast) -> Iterator[Clip]:
         for place, condition in enumerate(CONDITIONS):
             agent = cast.agent_voices[(number + place) % len(cast.agent_voices)]
             voice = cast.voices[number % len(cast.voices)]
-            yield Clip("cough", Label.VOICE, cough(seed), "", condition, agent, voice, seed)
-            yield Clip("breath", Label.NOISE, breath(seed), "", condition, agent, voice, seed)
+            yield Clip("cough", Label.VOICE, partial(cough, seed), "", condition, agent, voice, seed)
+            yield Clip("breath", Label.NOISE, partial(breath, seed), "", condition, agent, voice, seed)
 
 
 def _noises(cast: Cast) -> Iterator[Clip]:
@@ -219,20 +220,28 @@ def _noises(cast: Cast) -> Iterator[Clip]:
             for level_dbfs in LEVELS_DBFS[kind]:
                 for condition in (CONDITIONS[0], CONDITIONS[1], CONDITIONS[6]):
                     agent = cast.agent_voices[number % len(cast.agent_voices)]
-                    sound = levelled(NOISES[kind](seed, 3.0), level_dbfs)
+                    make = partial(noise, kind, seed, 3.0, level_dbfs)
                     voice = cast.voices[number % len(cast.voices)]
-                    yield Clip(kind, Label.NOISE, sound, "", condition, agent, voice, seed)
+                    yield Clip(kind, Label.NOISE, make, "", condition, agent, voice, seed)
 
 
 def _echoes(cast: Cast) -> Iterator[Clip]:
-    silence = np.zeros(RATE_HZ)
     for number, agent in enumerate(cast.agent_voices):
         for level_db in (-15.0, -20.0, -25.0, -30.0, -40.0):
             for late_s in (0.05, 0.1, 0.17, 0.25):
                 for band in (False, True):
                     condition = Condition(f"echo {level_db:.0f} dB", echo_db=level_db, echo_s=late_s, band=band)
                     voice = cast.voices[number]
-                    yield Clip("own echo", Label.ECHO, silence, "", condition, agent, voice, cast.seed + number)
+                    yield Clip(
+                        "own echo",
+                        Label.ECHO,
+                        partial(np.zeros, RATE_HZ),
+                        "",
+                        condition,
+                        agent,
+                        voice,
+                        cast.seed + number,
+                    )
 
 
 # --- sounds ---
@@ -374,6 +383,11 @@ NOISES: dict[str, Callable[[int, float], Sound]] = {
     "keyboard": keyboard,
     "dtmf": dtmf,
 }
+
+
+def noise(kind: str, seed: int, length_s: float, dbfs: float) -> Sound:
+    """One of `NOISES`, or a breath, at a level."""
+    return levelled(breath(seed) if kind == "breath" else NOISES[kind](seed, length_s), dbfs)
 
 
 # --- the line ---
