@@ -91,6 +91,7 @@ class HearingStage(FrameProcessor):
         self._driver: Driver[HearingEvent, HearingEffect] | None = None
         self._kept = KeptSpeech(len(recognizers))
         self._current: int | None = None
+        self._more_expected = False
         self._moving: asyncio.Task[None] | None = None
         self._polling: asyncio.TimerHandle | None = None
 
@@ -168,6 +169,10 @@ class HearingStage(FrameProcessor):
                 if row.finished(message) and index == self._machine.active:
                     self._kept.understood()
                     self._feed(Understood(index, final=True))
+                    if self._more_expected:
+                        # All its words were final before: who waits for the last ones need not.
+                        self._more_expected = False
+                        await self.push_frame(NothingUnderstoodFrame())
 
             setattr(service, row.listening, listen)
         return ServiceSlot(service, row.connected, partial(self._on_frame, index), partial(self._on_failure, index))
@@ -180,6 +185,7 @@ class HearingStage(FrameProcessor):
                 return
             final = not isinstance(frame, InterimTranscriptionFrame)
             if final:
+                self._more_expected = not getattr(frame, "finalized", True)
                 self._on_final(index, frame, heard_s)
             self._feed(Understood(index, final))
         elif index != self._machine.active or isinstance(frame, CALLERS):
