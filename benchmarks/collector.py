@@ -46,7 +46,7 @@ def main() -> None:
             wait_until_up(port)
             before = cpu_s(collector.pid), resident_mib(collector.pid)
             sent_in_s, sender_cpu_s = send_in_another_process(port, options.rate, options.seconds)
-            time.sleep(0.5)
+            wait_until_taken(port, options.rate * options.seconds)
             after = cpu_s(collector.pid), resident_mib(collector.pid)
             summary, stats = ask(port, f"/summary?window_sec={WINDOW_S}"), ask(port, "/stats")
         finally:
@@ -191,6 +191,15 @@ def wait_until_up(port: int) -> None:
         except OSError:
             time.sleep(0.1)
     sys.exit("the collector did not start")
+
+
+def wait_until_taken(port: int, sent: int) -> None:
+    """Until all have arrived, or nothing more comes."""
+    taken, quiet = -1, 0
+    while quiet < 20 and taken < sent:
+        time.sleep(0.1)
+        before, taken = taken, ask(port, "/stats")["accepted"]
+        quiet = 0 if taken > before else quiet + 1
 
 
 def ask(port: int, path: str) -> dict[str, Any]:

@@ -220,6 +220,11 @@ class Settings(BaseSettings):
     metrics_listen: ListenAddress = ":9100"
     metrics_window_s: Annotated[float, Field(gt=0, le=86400)] = 60.0
     metrics_csv_dir: Path | None = None
+    metrics_csv_keep_days: Annotated[int, Field(ge=0, le=36500)] = 0
+    """Days after which a CSV file is deleted; 0: never."""
+    metrics_allowed_hosts: str = ""
+    """Comma-separated names of the collector that have dots, as browsers and Prometheus use them; ".example.com" is any
+    that ends so, "*" any at all. Addresses and names without dots need not be told."""
 
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
     log_format: Annotated[str, Field(pattern="^(json|text)$")] = "json"
@@ -228,6 +233,11 @@ class Settings(BaseSettings):
     def hard_capacity(self) -> int:
         """Calls a worker can hold at most, take-overs included."""
         return max(self.worker_hard_capacity or round(self.worker_capacity * 1.36), self.worker_capacity)
+
+    @property
+    def metrics_host_names(self) -> list[str]:
+        """METRICS_ALLOWED_HOSTS, one by one."""
+        return [name.strip() for name in self.metrics_allowed_hosts.split(",") if name.strip()]
 
     @property
     def public_url(self) -> str:

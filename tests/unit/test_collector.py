@@ -11,14 +11,14 @@ from typing import Any
 import httpx
 import pytest
 
+from trunkline.cli.serving import listen
 from trunkline.core import wire
 from trunkline.core.errors import ConfigError
 from trunkline.core.wire import Mark, TurnOutcome
 from trunkline.metrics import call_history, senders
-from trunkline.metrics.app import MAX_BODY_BYTES, create_app, serve
+from trunkline.metrics.app import MAX_BODY_BYTES, create_app
 from trunkline.metrics.latency_collector import Collector
 from trunkline.metrics.senders import Senders
-from trunkline.settings import load_settings
 
 pytestmark = pytest.mark.unit
 
@@ -82,9 +82,15 @@ def heard(seq: int, call: str = "CA1") -> wire.HeardRecord:
     )
 
 
+def fares(seq: int, worker: str = "w", **fields: Any) -> wire.WorkerRecord:
+    usual = {"sender": f"{worker}.1", "host": "h", "calls": 3, "capacity": 25, "draining": False}
+    ticks = {"loop_lag_us": 1_500, "late_ticks": 0, "dropped_ticks": 0}
+    return wire.WorkerRecord(**{**usual, **ticks, "seq": seq, "worker": worker, **fields})
+
+
 def deliver(collector: Collector, *records: Any) -> None:
     for record in records:
-        collector.datagram_received(wire.encode(record), ("127.0.0.1", 9))
+        collector.take_datagram(wire.encode(record))
 
 
 # --- in ---
@@ -123,10 +129,11 @@ async def test_a_body_over_the_limit_is_not_read(http: httpx.AsyncClient) -> Non
 
 
 def test_a_bad_datagram_is_counted_and_nothing_else(collector: Collector) -> None:
-    collector.datagram_received(b"\x00" * 100, ("127.0.0.1", 9))
+    collector.take_datagram(b"\x00" * 100)
     assert collector.stats() == {
         "accepted": 0,
         "refused": 1,
+        "refused_by_reason": {"not_json": 1},
         "duplicates": 0,
         "lost": 0,
         "dropped": 0,
@@ -137,7 +144,7 @@ def test_a_bad_datagram_is_counted_and_nothing_else(collector: Collector) -> Non
 def test_a_record_that_comes_twice_counts_once(collector: Collector) -> None:
     deliver(collector, turn(1), turn(2), turn(1), turn(2, response_ms=999))
     assert collector.stats()["duplicates"] == 2
-    assert collector.summary(60)["count"] == 2
+    assert collector.look(60).count("roundtrip") == 2
 
 
 def test_gaps_of_a_sender_are_losses_until_the_late_ones_come(collector: Collector) -> None:
@@ -273,14 +280,14 @@ def test_of_one_endless_call_the_oldest_turns_go_and_are_counted(collector: Coll
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
-async def test_a_port_that_is_taken_is_told_in_one_line(kind: socket.SocketKind) -> None:
+def test_a_port_that_is_taken_is_told_in_one_line(kind: socket.SocketKind) -> None:
     with socket.socket(socket.AF_INET, kind) as taken:
         taken.bind(("127.0.0.1", 0))
         if kind is socket.SOCK_STREAM:
             taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(ConfigError, match=f"METRICS_LISTEN {address}: Address already in use"):
-            await serve(load_settings(metrics_listen=address))
+        with pytest.raises(ConfigError, match=f"can't listen on {address}: Address already in use"):
+            listen("METRICS_LISTEN", address, kind)
 
 
 async def test_it_is_healthy(http: httpx.AsyncClient) -> None:

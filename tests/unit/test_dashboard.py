@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.unit.test_collector import Clock, deliver, ended, heard, turn
+from tests.unit.test_collector import Clock, deliver, ended, fares, heard, turn
 from trunkline.core.wire import Mark, TurnOutcome
 from trunkline.metrics import timeline
 from trunkline.metrics.app import create_app
@@ -105,8 +105,8 @@ async def test_readers_share_one_set_of_figures_a_second(
     http: httpx.AsyncClient, collector: Collector, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[float] = []
-    stages = collector.stages
-    monkeypatch.setattr(collector, "stages", lambda window_s: asked.append(clock.at) or stages(window_s))
+    look = collector.look
+    monkeypatch.setattr(collector, "look", lambda window_s: asked.append(clock.at) or look(window_s))
     answers = await asyncio.gather(*(http.get("/page/live") for _ in range(50)))
     assert len(asked) == 1
     assert len({answer.content for answer in answers}) == 1
@@ -121,7 +121,13 @@ async def test_the_figures_of_the_window_and_since_the_start(
     deliver(collector, turn(1, 120), ended(2))
     clock.at += 61
     cut = {**turn(1).marks_us, Mark.BARGE_IN: 2_000_000, Mark.PLAYBACK_STOP: 2_090_000}
-    deliver(collector, turn(3, outcome=TurnOutcome.INTERRUPTED, marks_us=cut), turn(4, outcome="unanswered"), heard(1))
+    deliver(
+        collector,
+        turn(3, outcome=TurnOutcome.INTERRUPTED, marks_us=cut),
+        turn(4, outcome="unanswered"),
+        heard(1),
+        fares(1),
+    )
     live = (await http.get("/page/live")).json()
     window = {key: live["window"][key] for key in ("window_sec", "calls", "turns", "unanswered", "barge_ins")}
     assert window == {"window_sec": 60, "calls": 0, "turns": 2, "unanswered": 1, "barge_ins": 1}
@@ -129,7 +135,10 @@ async def test_the_figures_of_the_window_and_since_the_start(
     assert live["durations"]["barge_in"]["p50_ms"] == 90
     assert live["durations"]["response_heard"]["count"] == 1
     assert live["totals"] == {"calls": 1, "turns": 3, "answered": 2, "barge_ins": 1}
-    assert live["workers"] == 1
+    assert live["workers"] == [
+        {"worker": "w", "host": "h", "calls": 3, "capacity": 25, "draining": False, "loop_lag_ms": 1.5,
+         "late_ticks": 0, "dropped_ticks": 0}
+    ]  # fmt: skip
     assert [(point["ago_s"], point["p50_ms"]) for point in live["chart"]["response"]] == [(71.0, 120), (11.0, 120)]
 
 
@@ -182,8 +191,8 @@ async def test_an_unknown_call_is_not_found(http: httpx.AsyncClient, call: str) 
 def test_a_step_is_kept_as_its_percentiles() -> None:
     line = Timeline()
     for value in range(1, 101):
-        line.add(value * 1_000, 30.0)
-    line.add(7_000, 30.0 + STEP_S)
+        line.add_all([value * 1_000], 30.0)
+    line.add_all([7_000], 30.0 + STEP_S)
     assert line.points(31.0 + STEP_S) == [
         {"ago_s": 1.0 + STEP_S, "count": 100, "p50_ms": 50, "p95_ms": 95},
         {"ago_s": 1.0, "count": 1, "p50_ms": 7, "p95_ms": 7},
@@ -192,8 +201,8 @@ def test_a_step_is_kept_as_its_percentiles() -> None:
 
 def test_steps_without_samples_are_left_out_and_old_ones_go() -> None:
     line = Timeline()
-    line.add(1_000, 0.0)
-    line.add(2_000, 10.0 * STEP_S)
+    line.add_all([1_000], 0.0)
+    line.add_all([2_000], 10.0 * STEP_S)
     assert [point["p50_ms"] for point in line.points(11.0 * STEP_S)] == [1, 2]
     assert [point["p50_ms"] for point in line.points(STEPS * STEP_S)] == [2]
     assert line.points(1_000_000.0) == []
@@ -203,8 +212,8 @@ def test_a_long_and_busy_run_takes_no_more_room(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(timeline, "MAX_SAMPLES", 3)
     line = Timeline()
     for tick in range(STEPS * 5):
-        for value in range(10):
-            line.add(value, float(tick * STEP_S))
+        for _ in range(2):
+            line.add_all(list(range(10)), float(tick * STEP_S))
     points = line.points(float(STEPS * 5 * STEP_S))
     assert len(points) == STEPS - 1
     assert {point["count"] for point in points} == {3}

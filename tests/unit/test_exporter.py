@@ -13,13 +13,13 @@ import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_plain
 
-from tests.unit.test_collector import Clock, deliver, ended, heard, turn
+from tests.unit.test_collector import Clock, deliver, ended, fares, heard, turn
 from trunkline.core.wire import Mark, TurnOutcome
-from trunkline.metrics import totals
+from trunkline.metrics import workers
 from trunkline.metrics.app import create_app
 from trunkline.metrics.exporter import Exporter
+from trunkline.metrics.histogram import Histogram
 from trunkline.metrics.latency_collector import Collector
-from trunkline.metrics.totals import Histogram
 
 pytestmark = pytest.mark.unit
 
@@ -87,7 +87,7 @@ def test_an_answer_before_the_end_of_speech_does_not_make_the_sum_fall(collector
 @pytest.mark.parametrize(("duration_s", "index"), [(-1.0, 0), (0.1, 0), (0.11, 1), (0.2, 1), (0.21, 2)])
 def test_a_bound_belongs_to_its_bucket(duration_s: float, index: int) -> None:
     histogram = Histogram((0.1, 0.2))
-    histogram.add(duration_s)
+    histogram.add_all([duration_s])
     assert histogram.counts.index(1) == index
 
 
@@ -108,7 +108,7 @@ def test_calls_turns_and_barge_ins_are_counted(collector: Collector) -> None:
 def test_what_became_of_events_is_told_by_reason(collector: Collector) -> None:
     deliver(collector, turn(1), turn(1), turn(4))
     for bad in (b"x", b"x" * 9_000, b"[]", b'{"type":"nap"}', b'{"type":"turn"}', b'{"type":"turn","call":"a b"}'):
-        collector.datagram_received(bad, ("127.0.0.1", 9))
+        collector.take_datagram(bad)
     found = read(collector)
     refused = {name: value for name, value in found.items() if name.startswith("trunkline_events_refused_total")}
     reasons = {"call": 2, "not_json": 1, "not_object": 1, "too_long": 1, "type": 1}
@@ -134,18 +134,38 @@ def test_strangers_words_make_no_new_series(collector: Collector) -> None:
     assert read(collector)['trunkline_calls_total{reason="other",result="other"}'] == 49
 
 
-def test_workers_count_while_they_are_heard_of(
+def test_workers_their_calls_and_their_room_count_while_they_are_heard_of(
     collector: Collector, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(totals, "MAX_WORKERS", 2)
-    deliver(collector, turn(1), heard(1))
-    clock.at += 30
-    deliver(collector, turn(2, sender="b", worker="b"))
-    assert read(collector)["trunkline_workers_seen"] == 2
-    deliver(collector, turn(3, sender="c", worker="c"))
-    assert read(collector)["trunkline_workers_seen"] == 2
-    clock.at += 60
-    assert read(collector)["trunkline_workers_seen"] == 0
+    monkeypatch.setattr(workers, "MAX_WORKERS", 2)
+
+    def now() -> tuple[float, ...]:
+        found = read(collector)
+        return tuple(found[f"trunkline_{name}"] for name in ("workers", "calls_now", "calls_capacity"))
+
+    deliver(collector, fares(1), turn(1))
+    clock.at += workers.ALIVE_S - 1
+    deliver(collector, fares(1, "b", calls=5, draining=True))
+    assert now() == (2, 8, 25)
+    clock.at += 2
+    assert now() == (1, 5, 0)
+    deliver(collector, fares(1, "c"), fares(1, "d"))
+    assert now() == (2, 6, 50)
+
+
+def test_loop_lag_and_missed_frame_deadlines_add_up_over_restarts(collector: Collector) -> None:
+    deliver(collector, fares(1, late_ticks=100, dropped_ticks=9), fares(3, late_ticks=130, dropped_ticks=10))
+    deliver(collector, fares(2, late_ticks=120), fares(4, late_ticks=5, dropped_ticks=10))
+    deliver(collector, fares(1, sender="w.2", late_ticks=50), fares(2, sender="w.2", late_ticks=51, loop_lag_us=30_000))
+    found = read(collector)
+    missed = {
+        where: found[f'trunkline_frame_deadlines_missed_total{{where="{where}"}}'] for where in ("engine", "worker")
+    }
+    # 30 before the media engine began anew, 5 since then; 1 of the worker that came after.
+    assert missed == {"engine": 36, "worker": 1}
+    assert found["trunkline_loop_lag_seconds_count"] == 5
+    assert found['trunkline_loop_lag_seconds_bucket{le="0.02"}'] == 4
+    assert found["trunkline_loop_lag_seconds_sum"] == pytest.approx(4 * 0.0015 + 0.03)
 
 
 async def test_both_formats_of_prometheus_are_served(http: httpx.AsyncClient, collector: Collector) -> None:
@@ -168,7 +188,7 @@ def rules() -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
 def test_a_rule_asks_for_metrics_and_labels_that_exist(rule: dict[str, Any], collector: Collector) -> None:
-    collector.datagram_received(b"x", ("127.0.0.1", 9))
+    collector.take_datagram(b"x")
     found = read(collector)
     asked = set(re.findall(r"\btrunkline_\w+", rule["expr"]))
     assert asked <= names(collector)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from trunkline.core import wire
 from trunkline.core.errors import RemoteProtocolError
-from trunkline.core.latency import is_call_id, parse_event, parse_json, read_event, response_us, roundtrip_us, stages_us
+from trunkline.core.events import is_call_id, parse_event, parse_json, read_event
+from trunkline.core.latency import response_us, roundtrip_us, stages_us
 from trunkline.core.wire import Mark, TurnOutcome
 
 pytestmark = pytest.mark.unit
@@ -100,8 +101,13 @@ def test_stages_are_never_negative_and_add_up_to_the_roundtrip(marks: dict[Mark,
 
 # --- events ---
 
+WORKER = wire.WorkerRecord(
+    sender="w.1", seq=1, host="h", worker="w", calls=3, capacity=25, draining=False,
+    loop_lag_us=900, late_ticks=1, dropped_ticks=2,
+)  # fmt: skip
 
-@pytest.mark.parametrize("record", [FINAL, CALL, HEARD], ids=lambda record: record.type)
+
+@pytest.mark.parametrize("record", [FINAL, CALL, HEARD, WORKER], ids=lambda record: record.type)
 def test_what_we_write_we_read(record: Any) -> None:
     assert parse_event(wire.encode(record)) == record
 
@@ -123,6 +129,10 @@ def test_texts_version_and_samples_may_be_missing() -> None:
 
 
 BAD_FIELDS = [
+    (WORKER, "draining", 1),
+    (WORKER, "calls", -1),
+    (WORKER, "loop_lag_us", 1.5),
+    (FINAL, "v", 3),
     (FINAL, "type", "turns"),
     (FINAL, "type", []),
     (FINAL, "call", "../x"),

@@ -16,7 +16,7 @@ from trunkline.agent import marks
 from trunkline.agent.marks import MarkSender
 from trunkline.core import wire
 from trunkline.core.errors import ConfigError
-from trunkline.core.latency import parse_event
+from trunkline.core.events import parse_event
 from trunkline.core.wire import Mark, TurnOutcome
 
 pytestmark = pytest.mark.unit

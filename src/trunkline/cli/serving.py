@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from typing import Any
 
@@ -15,24 +16,34 @@ GRACE_S = 3
 """How long requests under way may take after SIGTERM."""
 
 
-def listen(name: str, address: str) -> socket.socket:
+def listen(name: str, address: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
     """A socket that listens there.
 
     Args:
         name: The setting, for the error.
         address: HOST:PORT or :PORT.
+        kind: Streams, or datagrams; those come to a socket that does not block.
 
     Raises:
         ConfigError: the port is taken, or the address is not ours.
     """
     host, port = split_listen(address)
-    door = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        door.bind((host, port))
-        door.listen(BACKLOG)
+        family, *_, found = socket.getaddrinfo(host.strip("[]"), port, type=kind)[0]
+        door = socket.socket(family, kind)
+        try:
+            if kind is socket.SOCK_STREAM:
+                # After a restart, connections of before may linger; with datagrams it would let two share a port.
+                door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                door.bind(found)
+                door.listen(BACKLOG)
+            else:
+                door.setblocking(False)
+                door.bind(found)
+        except OSError:
+            door.close()
+            raise
     except OSError as error:
-        door.close()
         raise ConfigError(f"can't listen on {address}: {error.strerror}", f"set {name} to a free address") from error
     return door
 
@@ -42,4 +53,9 @@ async def serve(app: Any, door: socket.socket) -> None:
     config = uvicorn.Config(
         app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S, limit_concurrency=2_000
     )
-    await uvicorn.Server(config).serve(sockets=[door])
+    server = uvicorn.Server(config)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn takes these over while it serves, and raises them again afterwards: whoever called this has still
+        # to put things in order then.
+        signal.signal(number, server.handle_exit)
+    await server.serve(sockets=[door])

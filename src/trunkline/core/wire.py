@@ -34,9 +34,6 @@ ROOM_PREFIX = "room-"
 SHARED_ROOM_PREFIX = "room-shared-"
 """Of rooms in which several calls take place, each with an agent of its own; their calls' ids are not in the name."""
 
-SHARED_ROOM_PREFIX = "room-shared-"
-"""Of rooms in which several calls take place, each with an agent of its own; their calls' ids are not in the name."""
-
 
 class Mark(StrEnum):
     """The instants of one turn, in the order of a usual turn."""
@@ -136,6 +133,31 @@ class HeardRecord:
     v: int = WIRE_VERSION
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRecord:
+    """How a worker fares. Sent to the collector once a second, with or without calls.
+
+    The two counts run since the worker's start, so that a record that is lost hides nothing.
+    """
+
+    sender: str
+    seq: int
+    host: str
+    worker: str
+    calls: int
+    capacity: int
+    """Calls it takes; take-overs may bring more."""
+    draining: bool
+    loop_lag_us: int
+    """By how much a timer of its event loop was late, at worst since the last record."""
+    late_ticks: int
+    """Ticks of 20 ms that came late to the media engine."""
+    dropped_ticks: int
+    """Ticks that the worker was too slow to take."""
+    type: str = "worker"
+    v: int = WIRE_VERSION
+
+
 class CallKind(StrEnum):
     """The door a call came in by."""
 
@@ -196,8 +218,6 @@ class Lease:
     """True where an earlier worker already admitted this caller: no token is asked again."""
     participant: str = ""
     """Who the caller is, where that is known: others may be in the room."""
-    participant: str = ""
-    """Who the caller is, where that is known: others may be in the room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,11 +274,6 @@ def encode(message: Any) -> bytes:
 def room_of(call: str) -> str:
     """The room in which a call takes place."""
     return ROOM_PREFIX + call
-
-
-def agent_prefix(call: str) -> str:
-    """How the identities of a call's agents begin."""
-    return f"agent-{call}-"
 
 
 def agent_prefix(call: str) -> str:

@@ -14,40 +14,45 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import signal
 import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import structlog
-import uvicorn
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 
-from trunkline.core.errors import ConfigError
-from trunkline.core.latency import EventError, Record, is_call_id, parse_event, parse_json, read_event
+from trunkline.core.events import EventError, Record, is_call_id, parse_event, parse_json, read_event
+from trunkline.metrics import answers
 from trunkline.metrics.call_history import MAX_CALLS, CallHistory
 from trunkline.metrics.csv_log import CsvLog
+from trunkline.metrics.datagrams import Datagrams
 from trunkline.metrics.exporter import Exporter
+from trunkline.metrics.hosts import HostGuard
 from trunkline.metrics.latency_collector import Collector
 from trunkline.metrics.looking_back import LookBack, Metric
 from trunkline.metrics.page import create_page
-from trunkline.settings import Settings, split_listen
+from trunkline.settings import Settings
 
 log = structlog.get_logger()
 
 MAX_BODY_BYTES = 1_048_576
 BODY_TIMEOUT_S = 10.0
-RECEIVE_BUFFER_BYTES = 1_048_576
-GRACE_S = 5
-MAX_CONNECTIONS = 512
-"""Further ones are answered 503."""
 
 
-def create_app(collector: Collector) -> FastAPI:
-    """The HTTP side of a collector. Errors are answered as `{"error": one line}`."""
+def create_app(collector: Collector, host_names: Sequence[str] = ()) -> FastAPI:
+    """The HTTP side of a collector. Errors are answered as `{"error": one line}`.
+
+    Args:
+        collector: What it tells of.
+        host_names: Its names that have dots; "*" makes any name good.
+    """
     app = FastAPI(title="trunkline metrics", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.collector = collector
+    if "*" not in host_names:
+        app.add_middleware(HostGuard, allowed=host_names)
     exporter = Exporter(collector)
 
     @app.exception_handler(RequestValidationError)
@@ -68,11 +73,12 @@ def create_app(collector: Collector) -> FastAPI:
 
     @app.get("/summary")
     async def summary(asked: LookBack, metric: Metric) -> JSONResponse:
-        return JSONResponse(collector.summary(*asked) if metric is None else collector.metric(metric, *asked))
+        look = collector.look(*asked)
+        return JSONResponse(answers.summary(look) if metric is None else answers.metric(look, metric))
 
     @app.get("/stages")
     async def stages(asked: LookBack) -> JSONResponse:
-        return JSONResponse(collector.stages(*asked))
+        return JSONResponse(answers.stages(collector.look(*asked)))
 
     @app.get("/calls")
     async def calls(limit: Annotated[int, Query(ge=1, le=MAX_CALLS)] = 100) -> JSONResponse:
@@ -104,70 +110,28 @@ def create_app(collector: Collector) -> FastAPI:
     return app
 
 
-async def serve(settings: Settings) -> None:
-    """Runs the collector until SIGTERM or Ctrl-C.
+@asynccontextmanager
+async def collecting(settings: Settings, door: socket.socket) -> AsyncIterator[FastAPI]:
+    """A collector that takes the datagrams of a socket, and its HTTP side.
 
     Raises:
-        ConfigError: the port is taken, or the CSV's directory can't be written.
+        ConfigError: the CSV's directory can't be written.
     """
-    host, port = split_listen(settings.metrics_listen)
-    tcp, udp = _listening(host, port)
+    folder = settings.metrics_csv_dir
+    csv_log = None if folder is None else CsvLog(folder, settings.metrics_csv_keep_days)
     try:
-        csv_log = CsvLog(settings.metrics_csv_dir) if settings.metrics_csv_dir is not None else None
+        collector = Collector(settings.metrics_window_s, csv_log)
+        datagrams = Datagrams(door, collector.take_datagram, collector.overrun)
+        datagrams.open()
+        log.info("metrics_started", port=door.getsockname()[1])
         try:
-            await _serve(Collector(settings.metrics_window_s, csv_log), tcp, udp)
+            yield create_app(collector, settings.metrics_host_names)
         finally:
-            if csv_log is not None:
-                await asyncio.to_thread(csv_log.close)
+            datagrams.close()
+            log.info("metrics_stopped", **{name: n for name, n in collector.stats().items() if type(n) is int})
     finally:
-        tcp.close()
-        udp.close()
-
-
-async def _serve(collector: Collector, tcp: socket.socket, udp: socket.socket) -> None:
-    config = uvicorn.Config(
-        create_app(collector),
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        lifespan="off",
-        timeout_graceful_shutdown=GRACE_S,
-        limit_concurrency=MAX_CONNECTIONS,
-    )
-    server = uvicorn.Server(config)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn takes these over while it serves, and raises them again afterwards: then all is done already.
-        signal.signal(number, server.handle_exit)
-    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: collector, sock=udp)
-    log.info("metrics_started", port=tcp.getsockname()[1])
-    try:
-        await server.serve(sockets=[tcp])
-    finally:
-        transport.close()
-        stats = {name: count for name, count in collector.stats().items() if name != "senders"}
-        log.info("metrics_stopped", **stats)
-
-
-def _listening(host: str, port: int) -> tuple[socket.socket, socket.socket]:
-    """A TCP and a UDP socket on the same address. Raises ConfigError."""
-    sockets: list[socket.socket] = []
-    try:
-        family, *_, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
-        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-            sockets.append(socket.socket(family, kind))
-            if kind is socket.SOCK_STREAM:
-                # After a restart, connections of before may linger; on UDP this would let two collectors share a port.
-                sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            else:
-                sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-            sockets[-1].setblocking(False)
-            sockets[-1].bind(address)
-        sockets[0].listen(128)
-    except OSError as error:
-        for opened in sockets:
-            opened.close()
-        raise ConfigError(f"METRICS_LISTEN {host}:{port}: {error.strerror}", "does a collector run already?") from error
-    return sockets[0], sockets[1]
+        if csv_log is not None:
+            await asyncio.to_thread(csv_log.close)
 
 
 async def _body(request: Request) -> bytes | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from trunkline.core import wire
 from trunkline.core.errors import Reason
-from trunkline.core.latency import Record
+from trunkline.core.events import CallEvent
 
 MAX_CALLS = 1_000
 MAX_RECORDS = 20_000
@@ -47,7 +47,7 @@ class RecentCalls:
         self._calls: OrderedDict[str, CallHistory] = OrderedDict()
         self._records = 0
 
-    def add(self, record: Record, now_wall: float) -> None:
+    def add(self, record: CallEvent, now_wall: float) -> None:
         """Keeps a record, which comes at `now_wall` (UTC seconds), with those of its call."""
         history = self._calls.get(record.call)
         if history is None:

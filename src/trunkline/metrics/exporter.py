@@ -1,7 +1,7 @@
 """Shows the collector's totals to Prometheus.
 
 Everything is read when Prometheus asks; nothing is counted twice. All labels come from closed lists: no call, sender or
-worker is ever a label. How many calls are up now is not known here, since a call is told of when it is over.
+worker is ever a label.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from prometheus_client.registry import Collector as Source
 
 from trunkline.core.latency import STAGES
 from trunkline.metrics.latency_collector import Collector
-from trunkline.metrics.totals import Histogram
 
 _HISTOGRAMS = {
     "roundtrip": "From the caller's first sound to the answer's first packet, at the agent.",
@@ -48,29 +47,27 @@ class Exporter(Source):
 
     def collect(self) -> Iterator[Metric]:
         """All metrics, as prometheus-client wants them."""
+        self._collector.settle()
         yield from self._histograms()
         yield from self._counters()
         yield GaugeMetricFamily(
             "trunkline_events_lost", "Events that were sent and did not come; less when they come late.",
             value=self._collector.lost(),
         )  # fmt: skip
-        yield GaugeMetricFamily(
-            "trunkline_workers_seen", "Workers that told of a turn or call within METRICS_WINDOW_S.",
-            value=self._collector.workers(),
-        )  # fmt: skip
+        yield from self._workers()
 
     def _histograms(self) -> Iterator[Metric]:
         for name, meaning in _HISTOGRAMS.items():
             whole = HistogramMetricFamily(f"trunkline_{name}_seconds", meaning, labels=())
             histogram = self._totals.durations[name]
-            whole.add_metric((), _buckets(histogram), histogram.sum_s)
+            whole.add_metric((), histogram.cumulative(), histogram.sum_s)
             yield whole
         stages = HistogramMetricFamily(
             "trunkline_stage_seconds", "Time up to the mark of this name from the one before it.", labels=("stage",)
         )
         for stage in STAGES:
             histogram = self._totals.durations[f"stage:{stage}"]
-            stages.add_metric((stage,), _buckets(histogram), histogram.sum_s)
+            stages.add_metric((stage,), histogram.cumulative(), histogram.sum_s)
         yield stages
 
     def _counters(self) -> Iterator[Metric]:
@@ -97,11 +94,27 @@ class Exporter(Source):
             value=self._collector.dropped(),
         )  # fmt: skip
 
-
-def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
-    """Cumulative counts by upper bound, as Prometheus wants them."""
-    buckets, below = [], 0
-    for bound, count in zip([*map(str, histogram.bounds_s), "+Inf"], histogram.counts, strict=True):
-        below += count
-        buckets.append((bound, float(below)))
-    return buckets
+    def _workers(self) -> Iterator[Metric]:
+        workers = self._collector.workers
+        alive = workers.alive(self._collector.now())
+        yield GaugeMetricFamily("trunkline_workers", "Workers that are alive.", value=len(alive))
+        yield GaugeMetricFamily(
+            "trunkline_calls_now", "Calls that the workers hold.", value=sum(each.calls for each in alive)
+        )
+        yield GaugeMetricFamily(
+            "trunkline_calls_capacity", "Calls that the workers take, without those that drain.",
+            value=sum(each.capacity for each in alive if not each.draining),
+        )  # fmt: skip
+        lag = HistogramMetricFamily(
+            "trunkline_loop_lag_seconds", "By how much an event loop was late, the worst of each second and worker.",
+            labels=(),
+        )  # fmt: skip
+        lag.add_metric((), workers.loop_lag.cumulative(), workers.loop_lag.sum_s)
+        yield lag
+        missed = CounterMetricFamily(
+            "trunkline_frame_deadlines_missed", "Ticks of 20 ms that came late to the media engine, or that it dropped "
+            "because the worker was too slow to take them.", labels=("where",),
+        )  # fmt: skip
+        missed.add_metric(("engine",), workers.late_ticks)
+        missed.add_metric(("worker",), workers.dropped_ticks)
+        yield missed

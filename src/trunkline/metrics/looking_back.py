@@ -7,7 +7,8 @@ from typing import Annotated, NamedTuple, TypeAlias
 from fastapi import Depends, Query, Request
 from fastapi.exceptions import RequestValidationError
 
-from trunkline.core.latency import MAX_NAME_CHARS, METRICS, is_call_id
+from trunkline.core.events import MAX_NAME_CHARS, is_call_id
+from trunkline.core.latency import METRICS
 
 
 class _LookBack(NamedTuple):

@@ -20,9 +20,10 @@ from typing import Any
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
-from trunkline.core.latency import is_call_id
-from trunkline.core.wire import TurnOutcome
-from trunkline.metrics import call_view
+from trunkline.core.events import is_call_id
+from trunkline.core.units import us_to_ms
+from trunkline.core.wire import TurnOutcome, WorkerRecord
+from trunkline.metrics import answers, call_view
 from trunkline.metrics.latency_collector import Collector
 from trunkline.metrics.timeline import STEP_S, STEPS
 
@@ -91,23 +92,23 @@ class _Live:
         return self._body
 
     def _figures(self, now: float) -> dict[str, Any]:
-        collector, window_s = self._collector, self._collector.window_s
-        totals = collector.totals
+        collector = self._collector
+        collector.settle()
+        totals, look = collector.totals, collector.look(collector.window_s)
         stats = collector.stats()
         del stats["senders"]
+        del stats["refused_by_reason"]
         return {
             "build": self._build,
-            "window": collector.stages(window_s) | collector.counts(window_s),
-            "durations": {
-                name: collector.metric(name, window_s) for name in ("response", "response_heard", "barge_in")
-            },
+            "window": answers.stages(look) | answers.counts(look),
+            "durations": {name: answers.metric(look, name) for name in ("response", "response_heard", "barge_in")},
             "totals": {
                 "calls": totals.calls.total(),
                 "turns": totals.turns.total(),
                 "answered": totals.turns.total() - totals.turns[TurnOutcome.UNANSWERED],
                 "barge_ins": totals.barge_ins,
             },
-            "workers": collector.workers(),
+            "workers": [_worker(record) for record in collector.workers.alive(now)],
             "events": stats,
             "chart": {
                 "step_s": STEP_S,
@@ -116,6 +117,19 @@ class _Live:
             },
             "calls": [call_view.brief(history) for history in collector.calls.newest(LISTED_CALLS)],
         }
+
+
+def _worker(record: WorkerRecord) -> dict[str, Any]:
+    return {
+        "worker": record.worker,
+        "host": record.host,
+        "calls": record.calls,
+        "capacity": record.capacity,
+        "draining": record.draining,
+        "loop_lag_ms": us_to_ms(record.loop_lag_us),
+        "late_ticks": record.late_ticks,
+        "dropped_ticks": record.dropped_ticks,
+    }
 
 
 def _files() -> dict[str, bytes]:

@@ -34,11 +34,10 @@ class Timeline:
         self._step = 0
         self._samples: list[int] = []
 
-    def add(self, value_us: int, now: float) -> None:
-        """Takes a sample that arrives at `now` (monotonic seconds, never less than before)."""
+    def add_all(self, values_us: Sequence[int], now: float) -> None:
+        """Takes samples that arrived at `now` (monotonic seconds, never less than before)."""
         self._turn_to(int(now // STEP_S))
-        if len(self._samples) < MAX_SAMPLES:
-            self._samples.append(value_us)
+        self._samples.extend(values_us[: MAX_SAMPLES - len(self._samples)])
 
     def points(self, now: float) -> list[dict[str, Any]]:
         """The steps of the last `STEPS * STEP_S` seconds in which something came, the oldest first.
