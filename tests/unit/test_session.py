@@ -52,6 +52,7 @@ class FakeOrchestrator:
     transfer_s: float = 0.0
     kind: wire.CallKind = wire.CallKind.PHONE
     participant: str = ""
+    reply_on: str = ""
     said: list[str] = field(default_factory=list)
 
     async def lease(self, call: str, room: str, job: str) -> wire.Lease:
@@ -59,7 +60,13 @@ class FakeOrchestrator:
         if self.refuse_lease:
             raise SetupError("no lease", Termination(Result.SERVER_ERROR, Reason.LEASE_LOST))
         return wire.Lease(
-            call=call, room=room, kind=self.kind, fence=7, admitted=self.admitted, participant=self.participant
+            call=call,
+            room=room,
+            kind=self.kind,
+            fence=7,
+            admitted=self.admitted,
+            participant=self.participant,
+            reply_on=self.reply_on,
         )
 
     async def admit(self, call: str, fence: int, participant: str, token: str) -> None:
@@ -210,6 +217,20 @@ async def test_a_cough_pauses_the_answer_and_takes_it_up_again_whole() -> None:
     assert call.engine.legs[0].calls == ["pause", "resume"]
     [turn] = call.records.turns
     assert (turn.outcome, turn.heard_samples) == (TurnOutcome.ANSWERED, 2 * SAMPLE_RATE_HZ)
+
+
+@in_virtual_time
+async def test_a_call_may_have_a_policy_of_its_own_and_an_unknown_one_is_none() -> None:
+    for reply_on, policy in (("first_partial", "first_partial"), ("whenever", "final")):
+        call = await start_answered(
+            sentences=["hello"], partial_s=0.15, orchestrator=FakeOrchestrator(reply_on=reply_on)
+        )
+        await call.hear(tone(1.5), silence(2.5))
+        await call.hang_up()
+        [turn] = call.records.turns
+        assert turn.policy == policy
+        early = turn.marks_us[Mark.PLAYBACK_START] < turn.marks_us[Mark.SPEECH_END]
+        assert early == (policy == "first_partial")
 
 
 @in_virtual_time

@@ -12,11 +12,11 @@ from trunkline.settings import load_settings
 pytestmark = pytest.mark.unit
 
 
-def test_a_call_may_have_a_policy_of_its_own() -> None:
+def test_turns_are_taken_as_the_settings_say() -> None:
     settings = load_settings(reply_on="final", speculate=True)
     assert turn_params(settings).policy is ReplyPolicy.FINAL
     assert turn_params(settings).speculate
-    assert turn_params(settings, "first_partial").policy is ReplyPolicy.FIRST_PARTIAL
+    assert turn_params(load_settings(reply_on="first_partial")).policy is ReplyPolicy.FIRST_PARTIAL
 
 
 def test_the_hangover_starts_at_200_ms_or_at_the_nearest_bound() -> None:

@@ -47,6 +47,7 @@ from trunkline.core.turn_events import (
     ReplyDecided,
     ReplyEmpty,
     ReplyFailed,
+    ReplyPolicy,
     ResumePlayout,
     TurnEffect,
     TurnEvent,
@@ -100,6 +101,13 @@ class ConversationParts:
     manners: Manners = field(default_factory=Manners)
     chime: bool = False
     farewell: Pcm | None = None
+
+
+def with_policy(parts: ConversationParts, reply_on: str) -> ConversationParts:
+    """The same with a call's own policy; empty, or one that this version does not know: unchanged."""
+    if reply_on not in set(ReplyPolicy):
+        return parts
+    return replace(parts, turns=replace(parts.turns, policy=ReplyPolicy(reply_on)))
 
 
 class Conversation:

@@ -71,6 +71,7 @@ class OrchestratorClient:
             fence=int(body["fence"]),
             admitted=bool(body["admitted"]),
             participant=str(body.get("participant", "")),
+            reply_on=str(body.get("reply_on", "")),
         )
 
     async def admit(self, call: str, fence: int, participant: str, token: str) -> None:

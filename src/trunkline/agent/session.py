@@ -18,7 +18,7 @@ import structlog
 
 from trunkline.agent.brains.brain import Call
 from trunkline.agent.clock import LoopClock
-from trunkline.agent.conversation import Conversation, ConversationParts
+from trunkline.agent.conversation import Conversation, ConversationParts, with_policy
 from trunkline.agent.orchestrator_client import OrchestratorClient
 from trunkline.core import wire
 from trunkline.core.call import (
@@ -103,7 +103,7 @@ class SessionTools:
         orchestrator: Knows the calls.
         marks: Takes the records.
         make_parts: Makes a conversation's parts, new for each call.
-        policy: When the agent answers, for the records.
+        policy: When the agent answers, for the records, in calls that have no policy of their own.
         renew_token: Makes a job's token, perhaps expired, valid again; raises ConfigError.
     """
 
@@ -140,6 +140,7 @@ class Session:
         self._caller = ""
         self._started_at = now()
         self._answered_at: float | None = None
+        self._policy = tools.policy
 
     async def run(self) -> Termination:
         """Carries the call until it ends, whatever happens, and releases what it held; on cancel, too."""
@@ -244,7 +245,10 @@ class Session:
 
     async def _join(self) -> None:
         """Joins the room and starts the pipeline at the same time: providers connect while the phone is dialled."""
-        self._conversation = Conversation(self._tools.make_parts(), self._clock, self._on_turn, self)
+        assert self.lease is not None
+        parts = with_policy(self._tools.make_parts(), self.lease.reply_on)
+        self._policy = parts.turns.policy
+        self._conversation = Conversation(parts, self._clock, self._on_turn, self)
         preparing = asyncio.get_running_loop().create_task(self._conversation.prepare())
         try:
             self._leg = await self._tools.engine.join(
@@ -352,7 +356,7 @@ class Session:
                 worker=self._tools.worker,
                 call=self.job.call,
                 turn=turn.turn,
-                policy=self._tools.policy,
+                policy=self._policy,
                 outcome=turn.outcome,
                 marks_us={mark: s_to_us(at) for mark, at in turn.marks.items()},
                 understood=turn.understood,

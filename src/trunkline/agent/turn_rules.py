@@ -9,15 +9,10 @@ from trunkline.core.turn_events import ReplyPolicy, TurnParams
 from trunkline.settings import BargeIn, Settings
 
 
-def turn_params(settings: Settings, reply_on: str = "") -> TurnParams:
-    """How turns are taken.
-
-    Args:
-        settings: The worker's.
-        reply_on: The call's own policy; empty: that of the settings.
-    """
+def turn_params(settings: Settings) -> TurnParams:
+    """How turns are taken, in calls that have no policy of their own."""
     return TurnParams(
-        policy=ReplyPolicy(reply_on or settings.reply_on),
+        policy=ReplyPolicy(settings.reply_on),
         confirm_barge_in=settings.barge_in is BargeIn.CONFIRM,
         speculate=settings.speculate,
     )

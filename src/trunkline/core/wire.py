@@ -218,6 +218,8 @@ class Lease:
     """True where an earlier worker already admitted this caller: no token is asked again."""
     participant: str = ""
     """Who the caller is, where that is known: others may be in the room."""
+    reply_on: str = ""
+    """When the agent answers in this call; empty: as the worker's settings say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,7 +32,9 @@ class Calls:
         self._livekit = livekit
         self._max_calls = max_calls
 
-    async def begin(self, call: str, kind: wire.CallKind, participant: str = "", room: str = "") -> None:
+    async def begin(
+        self, call: str, kind: wire.CallKind, participant: str = "", room: str = "", reply_on: str = ""
+    ) -> None:
         """Takes a slot and has an agent join while the caller still dials.
 
         Args:
@@ -40,12 +42,13 @@ class Calls:
             kind: The door it comes in by.
             participant: Who is expected; empty where that is not known.
             room: A shared one; empty: a room of its own.
+            reply_on: When the agent answers; empty: as its settings say.
 
         Raises:
             CapacityError: no slot is free.
             UpstreamError: Redis or LiveKit failed; no slot is held.
         """
-        if not await self._registry.reserve(call, kind, participant, self._max_calls, room):
+        if not await self._registry.reserve(call, kind, participant, self._max_calls, room, reply_on=reply_on):
             log.info("call_begun_already", call=call)
             return
         try:
@@ -55,10 +58,10 @@ class Calls:
             raise
         log.info("call_begun", call=call, kind=kind)
 
-    async def begin_webrtc(self, participant: str, room: str = "") -> tuple[str, str]:
+    async def begin_webrtc(self, participant: str, room: str = "", reply_on: str = "") -> tuple[str, str]:
         """Begins a call for one who is not on the phone; its id and its room. Raises what `begin` does."""
         call = f"web-{secrets.token_hex(12)}"
-        await self.begin(call, wire.CallKind.WEBRTC, participant, room)
+        await self.begin(call, wire.CallKind.WEBRTC, participant, room, reply_on)
         return call, room or wire.room_of(call)
 
     async def finish(self, call: str, notice: wire.EndNotice) -> None:

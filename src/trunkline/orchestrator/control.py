@@ -15,6 +15,7 @@ from trunkline.core import wire
 from trunkline.core.errors import CapacityError, TrunklineError
 from trunkline.orchestrator.context import CallId, Context, Parts, RefusedError, address_of, bearer_of
 from trunkline.orchestrator.tokens import is_api_key, mint_room_token
+from trunkline.settings import ReplyOn
 
 log = structlog.get_logger()
 
@@ -46,9 +47,11 @@ class TokenRequest(BaseModel):
         shared: Of a caller who begins a call: name of a room that up to 25 callers share, each with an agent that
             nobody else hears; for load tests.
         identity: Its name in the room; made up where empty.
+        reply_on: Of a caller who begins a call: when the agent answers in it; empty: as the workers' REPLY_ON says.
     """
 
     role: Literal["caller", "agent"] = "caller"
+    reply_on: ReplyOn | Literal[""] = ""
     room: Annotated[str, Field(max_length=80)] = ""
     shared: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9-]*$")] = ""
     identity: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9_.-]*$")] = ""
@@ -148,7 +151,7 @@ async def _call_for(wanted: TokenRequest, identity: str, parts: Context) -> tupl
         raise RefusedError(400, "no_room", "an agent names the room of a call")
     try:
         room = f"{wire.SHARED_ROOM_PREFIX}{wanted.shared}" if wanted.shared else ""
-        return await parts.calls.begin_webrtc(identity, room)
+        return await parts.calls.begin_webrtc(identity, room, wanted.reply_on)
     except CapacityError as full:
         raise RefusedError(503, "full", str(full)) from full
 

@@ -133,7 +133,9 @@ class Registry:
         except (RedisError, OSError) as error:
             raise _unavailable(error) from error
 
-    async def reserve(self, call: str, kind: wire.CallKind, participant: str, max_calls: int, room: str = "") -> bool:
+    async def reserve(
+        self, call: str, kind: wire.CallKind, participant: str, max_calls: int, room: str = "", *, reply_on: str = ""
+    ) -> bool:
         """Takes a slot.
 
         Args:
@@ -142,6 +144,7 @@ class Registry:
             participant: Who is expected; empty where that is not known yet.
             max_calls: Upper limit whatever the workers can take; 0 for none.
             room: A shared one; empty: the call's own.
+            reply_on: When the agent answers; empty: as its settings say.
 
         Returns:
             False where this call has a slot already.
@@ -150,7 +153,14 @@ class Registry:
             CapacityError: all slots are taken.
         """
         word, used, capacity = await self._run(
-            "reserve", call, room or wire.room_of(call), kind, participant, max_calls, round(WORKER_ALIVE_S * 1000)
+            "reserve",
+            call,
+            room or wire.room_of(call),
+            kind,
+            participant,
+            max_calls,
+            round(WORKER_ALIVE_S * 1000),
+            reply_on,
         )
         if word == "full":
             raise CapacityError(int(used), int(capacity))
@@ -160,7 +170,7 @@ class Registry:
         """Gives a call to a worker. Raises RegistryRefusalError where it is not to be had."""
         word, *rest = await self._run("lease", call, request.worker, request.room, round(LEASE_S * 1000))
         _refuse_unless_ok(word)
-        fence, kind, admitted, participant = rest
+        fence, kind, admitted, participant, reply_on = rest
         return wire.Lease(
             call=call,
             room=request.room,
@@ -168,6 +178,7 @@ class Registry:
             fence=int(fence),
             admitted=bool(int(admitted)),
             participant=participant,
+            reply_on=reply_on,
         )
 
     async def heartbeat(self, worker: str, beat: wire.Heartbeat) -> list[str]:

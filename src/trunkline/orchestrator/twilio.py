@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 import structlog
 from fastapi import APIRouter, Depends, Request, Response
@@ -21,7 +21,7 @@ from trunkline.core.errors import CapacityError, UpstreamUnavailableError
 from trunkline.logs import masked
 from trunkline.orchestrator.context import Context, Parts, RefusedError, address_of
 from trunkline.orchestrator.tokens import mint_call_token
-from trunkline.settings import Settings
+from trunkline.settings import ReplyOn, Settings
 
 log = structlog.get_logger()
 
@@ -60,8 +60,12 @@ SignedForm = Annotated[Form, Depends(signed_form)]
 
 
 @router.post("/voice")
-async def voice(form: SignedForm, parts: Parts) -> Response:
-    """A call comes in: where it is to be dialled, or that we are busy."""
+async def voice(form: SignedForm, parts: Parts, reply_on: ReplyOn | Literal[""] = "") -> Response:
+    """A call comes in: where it is to be dialled, or that we are busy.
+
+    A number whose callers are to be answered in another way than REPLY_ON says has it in its webhook's address, as in
+    `/twilio/voice?reply_on=first_partial`; Twilio's signature covers that.
+    """
     call = _call_sid(form)
     caller = form.get("From", "")
     log.info("call_incoming", call=call, caller=masked(caller))
@@ -72,7 +76,7 @@ async def voice(form: SignedForm, parts: Parts) -> Response:
         # livekit-sip would let the call ring into nowhere.
         raise UpstreamUnavailableError("livekit", "the SIP trunk is not made yet")
     try:
-        await parts.calls.begin(call, wire.CallKind.PHONE)
+        await parts.calls.begin(call, wire.CallKind.PHONE, reply_on=reply_on)
     except CapacityError as full:
         log.warning("call_refused_full", call=call, used=full.used, capacity=full.capacity)
         return _speak(BUSY_WORDS)

@@ -1,5 +1,5 @@
 -- Takes a slot for a call, if there is one. Asked again for the same call, it answers as before.
--- ARGV: prefix, call, room, kind, participant, max_calls, worker_alive_ms
+-- ARGV: prefix, call, room, kind, participant, max_calls, worker_alive_ms, reply_on
 -- Returns: word, used, capacity
 local call = ARGV[2]
 local capacity = 0
@@ -12,6 +12,7 @@ local used = redis.call('ZCARD', calls_key)
 if redis.call('EXISTS', call_key(call)) == 1 then return {'exists', used, capacity} end
 if used >= capacity then return {'full', used, capacity} end
 redis.call('HSET', call_key(call), 'room', ARGV[3], 'kind', ARGV[4], 'participant', ARGV[5],
+  'reply_on', ARGV[8],
   'created', now, 'fence', 0, 'lease_until', 0, 'worker', '', 'admitted', 0, 'answered', 0,
   'dispatches', 1, 'dispatched', now, 'orphaned', now)
 redis.call('ZADD', calls_key, now, call)
