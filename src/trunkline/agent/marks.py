@@ -38,7 +38,7 @@ LAST_POST_TIMEOUT_S = 1.0
 REPORT_PAUSE_S = 10.0
 CUT = "…"
 
-Record: TypeAlias = wire.TurnRecord | wire.CallRecord | wire.HeardRecord
+Record: TypeAlias = wire.TurnRecord | wire.CallRecord | wire.HeardRecord | wire.WorkerRecord
 
 
 class MarkSender:

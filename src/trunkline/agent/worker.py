@@ -27,6 +27,7 @@ from trunkline.agent.pipeline.shared_speech import SharedSpeech
 from trunkline.agent.pipeline.smart_turn import SmartTurn
 from trunkline.agent.pipeline.stt import providers_warm
 from trunkline.agent.pipeline.vad import VoiceActivity
+from trunkline.agent.pulse import Pulse
 from trunkline.agent.room_token import renewed_token
 from trunkline.agent.session import Job, Session, SessionTools
 from trunkline.agent.turn_rules import endpointing_params, turn_params
@@ -70,9 +71,11 @@ class Worker:
         self._sessions: dict[str, Session] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._dispatch = Dispatch(settings, self)
+        host = socket.gethostname()
+        self._pulse = Pulse(settings.worker_id, host, self._engine, self._marks, self._load)
         self._tools = SessionTools(
             worker=settings.worker_id,
-            host=socket.gethostname(),
+            host=host,
             engine=self._engine,
             orchestrator=self._orchestrator,
             marks=self._marks,
@@ -96,14 +99,15 @@ class Worker:
         log.info("worker_started", capacity=self._settings.worker_capacity, engine=self._engine.name)
         dispatching = loop.create_task(self._dispatch.run())
         beating = loop.create_task(self._beat())
+        telling = loop.create_task(self._pulse.run())
         stopping = loop.create_task(stop.wait())
         try:
-            await asyncio.wait({dispatching, beating, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({dispatching, beating, telling, stopping}, return_when=asyncio.FIRST_COMPLETED)
             await self._drain(at_once=not stop.is_set())
         finally:
-            for task in (dispatching, beating, stopping):
+            for task in (dispatching, beating, telling, stopping):
                 task.cancel()
-            results = await asyncio.gather(dispatching, beating, return_exceptions=True)
+            results = await asyncio.gather(dispatching, beating, telling, return_exceptions=True)
             await self._close()
         for result in results:
             if isinstance(result, Exception):
@@ -112,6 +116,10 @@ class Worker:
     def calls(self) -> int:
         """Calls it holds now."""
         return len(self._sessions)
+
+    def _load(self) -> tuple[int, int, bool]:
+        """Calls now, calls that it takes, and whether it drains."""
+        return self.calls(), self._settings.worker_capacity, self._draining
 
     def take(self, job: Job) -> None:
         """Starts the session of an assigned job."""

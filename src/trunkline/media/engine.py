@@ -323,6 +323,10 @@ class MediaEngine(Protocol):
         """
         ...
 
+    async def stats(self) -> MediaStats:
+        """What was counted since it came up, over all legs. Raises MediaError where the engine does not answer."""
+        ...
+
     async def close(self) -> None:
         """Leaves all rooms."""
         ...

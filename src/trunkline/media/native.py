@@ -89,6 +89,8 @@ class NativeEngine:
 
     async def stats(self) -> MediaStats:
         """What the program counted since it was started, over all legs there ever were. Raises MediaError."""
+        if self._link is None:
+            raise MediaError("the media engine is being started again")
         answer: asyncio.Future[MediaStats] = asyncio.get_running_loop().create_future()
         self._asked.append(answer)
         self.send(pb.Command(ask_stats=pb.AskStats()))

@@ -144,6 +144,9 @@ class FakeEngine:
         self.legs.append(leg)
         return leg
 
+    async def stats(self) -> MediaStats:
+        return MediaStats(legs=sum(not leg.left for leg in self.legs))
+
     async def close(self) -> None:
         for leg in self.legs:
             await leg.leave()
