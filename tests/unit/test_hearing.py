@@ -139,6 +139,27 @@ def test_signs_without_the_final_words_are_a_stall_at_last() -> None:
     assert Hear(1, again=True) in world.until(2.6)
 
 
+def test_a_final_that_is_only_late_counts_if_it_comes_before_the_others() -> None:
+    world = World()
+    world.at(0.0, BurstBegan(BOTH))
+    world.at(0.2, Understood(0, final=False))
+    world.at(1.0, BurstOver())
+    world.until(1.0 + FINAL_S)
+    assert world.machine.takes_late(0)
+    assert world.at(1.4, Understood(0, final=True)) == []
+    assert (world.machine.state, world.machine.active) == (HearingState.IDLE, 0)
+    assert world.at(1.5, Understood(1, final=True)) == []
+    assert world.at(2.0, BurstBegan(BOTH)) == [Hear(0, again=False)]
+
+
+def test_a_provider_that_was_left_in_the_middle_of_a_burst_does_not_know_its_end() -> None:
+    world = World()
+    world.at(0.0, BurstBegan(BOTH))
+    world.until(FIRST_S)
+    world.at(1.0, BurstOver())
+    assert not world.machine.takes_late(0)
+
+
 def test_words_that_were_final_already_are_not_waited_for_again() -> None:
     world = World()
     world.at(0.0, BurstBegan(BOTH))

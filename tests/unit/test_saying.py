@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trunkline.core.saying import GAP_S, LEAD_S, WORD_S_PER_CHAR, Saying
+from trunkline.core.saying import LEAD_S, WORD_S_PER_CHAR, Saying
 
 pytestmark = pytest.mark.unit
 
@@ -58,15 +58,15 @@ def test_without_instants_the_share_that_was_played_tells() -> None:
 
 
 def test_the_first_sound_is_overdue_after_the_usual_time() -> None:
-    assert Saying(TEXT, asked_at=10.0).due_at(0.4) == 10.4
+    assert Saying(TEXT, asked_at=10.0).due_at(0.4, 0.25) == 10.4
 
 
 def test_more_sound_is_due_shortly_before_what_is_there_has_been_played() -> None:
     it = saying(1.0)
-    assert it.due_at(0.4) == pytest.approx(10.2 + 1.0 - LEAD_S)
+    assert it.due_at(0.4, 0.25) == pytest.approx(10.2 + 1.0 - LEAD_S)
 
 
 def test_a_provider_that_sends_no_faster_than_it_is_spoken_is_given_a_gap() -> None:
     it = saying(0.1)
     it.sound(0.1, 10.3)
-    assert it.due_at(0.4) == pytest.approx(10.3 + GAP_S)
+    assert it.due_at(0.4, 0.25) == pytest.approx(10.3 + 0.25)

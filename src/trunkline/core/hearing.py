@@ -152,6 +152,7 @@ class HearingMachine:
         self._tried: set[int] = set()
         self._suspects: list[int] = []
         self._stalled_here: set[int] = set()
+        self._late: set[int] = set()
         self._open = False
         self._began_at = self._over_at = 0.0
         self._again = self._words = self._signs = self._all_final = self._owed = False
@@ -183,12 +184,16 @@ class HearingMachine:
             return self._done()
         return self._stalled(now)
 
+    def takes_late(self, provider: int) -> bool:
+        """Whether a final of a provider that was left for its silence still counts: it had heard the whole burst."""
+        return self.state is HearingState.FINISHING and provider in self._late
+
     # --- the caller ---
 
     def _on_began(self, event: BurstBegan, now: float) -> list[HearingEffect]:
         unfinished = self.state is not HearingState.IDLE
         self._ready = list(event.ready)
-        self._open, self._tried = True, set()
+        self._open, self._tried, self._late = True, set(), set()
         self._began_at = now
         if not unfinished:
             self._suspects.clear()
@@ -214,6 +219,11 @@ class HearingMachine:
     # --- the providers ---
 
     def _on_understood(self, event: Understood, now: float) -> list[HearingEffect]:
+        if event.final and self.takes_late(event.provider):
+            # It was only late, and answers before the one that was asked instead.
+            self.active = event.provider
+            self._suspects = [each for each in self._suspects if each != event.provider]
+            self._again = True
         if event.provider != self.active or self.state is HearingState.WAITING:
             return []
         ear = self._ears[self.active]
@@ -255,6 +265,7 @@ class HearingMachine:
         self._ears[event.provider].breaker.failed(now)
         self._ready[event.provider] = False
         self._stalled_here.discard(event.provider)
+        self._late.discard(event.provider)
         if event.provider != self.active or self.state not in (HearingState.HEARING, HearingState.FINISHING):
             return []
         self._tried.add(self.active)
@@ -310,6 +321,8 @@ class HearingMachine:
         chosen = self._choose(now)
         if chosen is not None:
             self._suspects.append(self.active)
+            if self.state is HearingState.FINISHING:
+                self._late.add(self.active)
             return self._hear(chosen, True, now)
         if self.state is HearingState.HEARING:
             # There is nobody else: it may still come.

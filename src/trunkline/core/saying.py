@@ -6,8 +6,6 @@ WORD_S_PER_CHAR = 0.065
 """Length of speech where nothing tells it: about fifteen characters a second."""
 LEAD_S = 0.2
 """So long before the sound at hand has been played, more is due."""
-GAP_S = 0.25
-"""Silence of the provider that is no stall as long as there is sound at hand."""
 
 
 class Saying:
@@ -31,26 +29,29 @@ class Saying:
         """Some of its sound is there."""
         return self._first_at is not None
 
-    def sound(self, length_s: float, now: float) -> None:
-        """More sound came."""
+    def sound(self, length_s: float, now: float) -> float:
+        """More sound came. Returns after how long: since it was asked for, or since the sound before."""
+        waited_s = now - (self.asked_at if self._first_at is None else self._last_at)
         if self._first_at is None:
             self._first_at = now
         self._last_at = now
         self.sound_s += length_s
+        return waited_s
 
     def word(self, start_s: float) -> None:
         """The provider tells where in the sound the next word begins, in seconds."""
         self._words.append(start_s)
 
-    def due_at(self, first_s: float) -> float:
+    def due_at(self, first_s: float, gap_s: float) -> float:
         """When the provider is taken for stalled, if nothing comes.
 
         Args:
             first_s: How long the first sound may take.
+            gap_s: How long more sound may take, even where none is left to be played.
         """
         if self._first_at is None:
             return self.asked_at + first_s
-        return max(self._last_at + GAP_S, self._first_at + self.sound_s - LEAD_S)
+        return max(self._last_at + gap_s, self._first_at + self.sound_s - LEAD_S)
 
     def rest(self) -> str:
         """The words that were not said: from the first of which less than half was heard."""

@@ -180,10 +180,12 @@ class HearingStage(FrameProcessor):
     async def _on_frame(self, index: int, frame: Frame) -> None:
         if isinstance(frame, (InterimTranscriptionFrame, TranscriptionFrame, NothingUnderstoodFrame)):
             heard_s = self._heard_s(index, frame)
-            if index != self._machine.active or self._kept.is_stale(index, heard_s):
+            final = not isinstance(frame, InterimTranscriptionFrame)
+            if final and index != self._machine.active and self._machine.takes_late(index):
+                self._go_back(index)
+            elif index != self._machine.active or self._kept.is_stale(index, heard_s):
                 log.debug("late_words_dropped", provider=self._recognizers[index].label)
                 return
-            final = not isinstance(frame, InterimTranscriptionFrame)
             if final:
                 self._more_expected = not getattr(frame, "finalized", True)
                 self._on_final(index, frame, heard_s)
@@ -191,6 +193,12 @@ class HearingStage(FrameProcessor):
         elif index != self._machine.active or isinstance(frame, CALLERS):
             return
         await self.push_frame(frame)
+
+    def _go_back(self, index: int) -> None:
+        """A final that was only late came first: whoever was asked instead need not go on."""
+        self._stop_moving()
+        self._kept.abandon(self._machine.active)
+        self._current = index
 
     def _on_final(self, index: int, frame: Frame, heard_s: float | None) -> None:
         """What is final need not be kept."""

@@ -5,6 +5,8 @@ Made once by the worker; gives each call its ear and its voice.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from trunkline.agent.pipeline.extras import Wanted, wanted_stt, wanted_tts
 from trunkline.agent.pipeline.hearing_stage import HearingStage, Recognizing
 from trunkline.agent.pipeline.prompts import Prompts
@@ -14,6 +16,15 @@ from trunkline.core.breaker import Breaker
 from trunkline.core.hearing import Ear
 from trunkline.core.usual_delay import UsualDelay
 from trunkline.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class _Usual:
+    """What the calls know together of one voice."""
+
+    breaker: Breaker = field(default_factory=Breaker)
+    first: UsualDelay = field(default_factory=lambda: UsualDelay(first_s=0.8, least_s=0.2, most_s=2.0))
+    gap: UsualDelay = field(default_factory=lambda: UsualDelay(first_s=0.25, least_s=0.12, most_s=0.5))
 
 
 class SharedSpeech:
@@ -29,7 +40,7 @@ class SharedSpeech:
     def __init__(self, settings: Settings) -> None:
         self.prompts = Prompts(settings)
         self._ears = [(wanted, stt_row(wanted), _ear()) for wanted in wanted_stt(settings)]
-        self._voices = [(wanted, tts_row(wanted), Breaker(), _first_sound()) for wanted in wanted_tts(settings)]
+        self._voices = [(wanted, tts_row(wanted), _Usual()) for wanted in wanted_tts(settings)]
         for wanted in (*wanted_stt(settings), *wanted_tts(settings)):
             (stt_row if wanted.kind.startswith("STT") else tts_row)(wanted).check(wanted)
 
@@ -41,18 +52,16 @@ class SharedSpeech:
 
     def voice(self) -> SpeakingStage:
         """What speaks in one call."""
-        return SpeakingStage(
-            [
-                Speaking(_label(wanted), row, row.make(wanted), breaker, usual)
-                for wanted, row, breaker, usual in self._voices
-            ],
-            self.prompts,
-        )
+        voices = [
+            Speaking(_label(wanted), row, row.make(wanted), known.breaker, known.first, known.gap)
+            for wanted, row, known in self._voices
+        ]
+        return SpeakingStage(voices, self.prompts)
 
     def states(self) -> dict[str, str]:
         """Each provider's breaker, by name."""
         ears = {_label(wanted): str(ear.breaker.state) for wanted, _, ear in self._ears}
-        return ears | {_label(wanted): str(breaker.state) for wanted, _, breaker, _ in self._voices}
+        return ears | {_label(wanted): str(known.breaker.state) for wanted, _, known in self._voices}
 
 
 def _label(wanted: Wanted) -> str:
@@ -65,7 +74,3 @@ def _ear() -> Ear:
         first=UsualDelay(first_s=1.2, least_s=0.2, most_s=1.5),
         final=UsualDelay(first_s=0.6, least_s=0.2, most_s=1.5),
     )
-
-
-def _first_sound() -> UsualDelay:
-    return UsualDelay(first_s=0.8, least_s=0.2, most_s=2.0)

@@ -57,14 +57,16 @@ class Speaking:
         row: What is known of its service.
         service: Pipecat's.
         breaker: Whether the worker's calls may use the provider.
-        usual: How long its first sound takes.
+        first: How long its first sound takes.
+        gap: How long it takes from one piece of sound to the next.
     """
 
     label: str
     row: Row
     service: FrameProcessor
     breaker: Breaker
-    usual: UsualDelay
+    first: UsualDelay
+    gap: UsualDelay
 
 
 @dataclass
@@ -215,10 +217,8 @@ class SpeakingStage(FrameProcessor):
             await self._on_stopped(index, sentence)
 
     def _on_sound(self, index: int, sentence: _Sentence, length_s: float) -> None:
-        now = self._now()
-        if not sentence.saying.begun:
-            self._voices[index].usual.took(now - sentence.saying.asked_at)
-        sentence.saying.sound(length_s, now)
+        usual = self._voices[index].gap if sentence.saying.begun else self._voices[index].first
+        usual.took(sentence.saying.sound(length_s, self._now()))
 
     @staticmethod
     def _on_word(sentence: _Sentence, frame: TTSTextFrame) -> None:
@@ -284,10 +284,14 @@ class SpeakingStage(FrameProcessor):
             return
         sentence = self._speaking()
         if sentence is not None and sentence.voice is not None:
-            due = sentence.saying.due_at(self._voices[sentence.voice].usual.limit_s)
+            due = self._due_at(sentence.voice, sentence)
         else:
             due = self._now() + POLL_S
         self._timer = asyncio.get_running_loop().call_at(due, self._overdue)
+
+    def _due_at(self, voice: int, sentence: _Sentence) -> float:
+        usual = self._voices[voice]
+        return sentence.saying.due_at(usual.first.limit_s, usual.gap.limit_s)
 
     def _overdue(self) -> None:
         self._timer = None
@@ -296,7 +300,7 @@ class SpeakingStage(FrameProcessor):
     async def _on_overdue(self) -> None:
         sentence = self._speaking()
         if sentence is not None and sentence.voice is not None:
-            if sentence.saying.due_at(self._voices[sentence.voice].usual.limit_s) <= self._now():
+            if self._due_at(sentence.voice, sentence) <= self._now():
                 await self._failed(sentence.voice, sentence, "stalled")
             else:
                 self._watch()
