@@ -15,6 +15,8 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from trunkline.settings import load_settings
@@ -26,8 +28,19 @@ from trunkline.stack.stack import Stack
 HOST = "127.0.0.1"
 
 
+@contextmanager
+def kept(folder: Path | None) -> Iterator[str]:
+    """A folder for the stack's files and logs: this one, or one that is gone afterwards."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield str(folder)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        yield temporary
+
+
 async def run(options: argparse.Namespace) -> int:
-    with tempfile.TemporaryDirectory() as folder:
+    with kept(options.keep) as folder:
         emulators = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "trunkline.emulators", stdout=asyncio.subprocess.PIPE
         )
@@ -35,7 +48,7 @@ async def run(options: argparse.Namespace) -> int:
         try:
             url = json.loads(await asyncio.wait_for(emulators.stdout.readline(), 30))["url"]
             providers = {"STT_PROVIDER": "emulated", "TTS_PROVIDER": "emulated", "STT_URL": url, "TTS_URL": url}
-            environment = {**os.environ, **providers, "REPLY_ON": options.reply_on, "LOG_LEVEL": "WARNING"}
+            environment = {**os.environ, **providers, "REPLY_ON": options.reply_on, "LOG_LEVEL": options.log_level}
             os.environ.update(environment)
             programs = await find_servers(Path(folder), lambda *_: None)
             plan = make_plan(
@@ -80,6 +93,8 @@ def main() -> None:
     parser.add_argument("--burst-seconds", type=float, default=2)
     parser.add_argument("--reply-on", choices=["first_partial", "final"], default="first_partial")
     parser.add_argument("--report", type=Path, default=Path("runs/hundred"))
+    parser.add_argument("--keep", type=Path, help="folder in which the stack's logs stay")
+    parser.add_argument("--log-level", default="WARNING")
     parser.add_argument("others", nargs="*", metavar="-- OPTION", help="more options of `trunkline loadtest`")
     sys.exit(asyncio.run(run(parser.parse_args())))
 

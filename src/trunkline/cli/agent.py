@@ -19,12 +19,14 @@ def agent() -> None:
     import uvloop
 
     from trunkline.agent.pipeline.loguru_bridge import route_loguru
+    from trunkline.agent.tls import share_tls_contexts
     from trunkline.logs import configure_logs
     from trunkline.settings import settings
 
     config = settings()
     configure_logs(config, "agent")
     route_loguru()
+    share_tls_contexts()
     config.require("livekit_api_key", "livekit_api_secret")
     # Only now: Pipecat greets on standard error when it is imported, in a format of its own.
     from trunkline.agent.pipeline.stt import check_providers
