@@ -15,7 +15,7 @@ help: ## what there is
 setup: ## install what is missing, into .venv and .cache
 	@scripts/setup
 
-browser: ## also install Chromium, which only tests use
+browser: ## also install Chromium and Prometheus, which only tests use
 	@scripts/setup browser
 
 servers: setup ## find livekit-server and livekit-sip, or build them once
