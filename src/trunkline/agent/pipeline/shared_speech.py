@@ -72,5 +72,5 @@ def _ear() -> Ear:
     return Ear(
         Breaker(),
         first=UsualDelay(first_s=1.2, least_s=0.2, most_s=1.5),
-        final=UsualDelay(first_s=0.6, least_s=0.2, most_s=1.5),
+        final=UsualDelay(first_s=0.6, least_s=0.15, most_s=1.5),
     )
