@@ -194,7 +194,7 @@ class TestHangover:
 
     def test_a_detector_that_is_still_sure_of_what_is_audible_is_waited_for(self) -> None:
         assert Listener().pause(1.0).speak(0.6).hear(0.3, SPEECH_DBFS - 12.0, 0.6).ends() == []
-        assert len(Listener().pause(1.0).speak(0.6).hear(0.3, SPEECH_DBFS - 25.0, 0.6).ends()) == 1
+        assert len(Listener().pause(1.0).speak(0.6).hear(0.3, SPEECH_DBFS - 28.0, 0.6).ends()) == 1
 
     def test_a_cut_that_nobody_answered_makes_the_next_hangover_longer(self) -> None:
         listener = Listener().pause(1.0).speak(0.6).pause(0.4).speak(0.6)

@@ -65,7 +65,7 @@ class EndpointingParams:
     stand_out_db: float = 6.0
     start_stand_out_db: float = 9.0
     below_caller_db: float = 10.0
-    below_caller_still_db: float = 20.0
+    below_caller_still_db: float = 26.0
     minimum_dbfs: float = -55.0
 
 
