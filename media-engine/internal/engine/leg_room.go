@@ -23,6 +23,7 @@ func (l *leg) onPublished(identity string) {
 func (l *leg) onTrack(identity string, audio track) {
 	if identity == l.listeningTo() {
 		go l.ear.follow(audio)
+		l.tell(&mediapb.Event{What: &mediapb.Event_Listening{Listening: &mediapb.Listening{}}})
 	}
 }
 

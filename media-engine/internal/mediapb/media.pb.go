@@ -1211,6 +1211,7 @@ type Event struct {
 	//	*Event_Stats
 	//	*Event_Data
 	//	*Event_Muted
+	//	*Event_Listening
 	What          isEvent_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1438,6 +1439,15 @@ func (x *Event) GetMuted() *Muted {
 	return nil
 }
 
+func (x *Event) GetListening() *Listening {
+	if x != nil {
+		if x, ok := x.What.(*Event_Listening); ok {
+			return x.Listening
+		}
+	}
+	return nil
+}
+
 type isEvent_What interface {
 	isEvent_What()
 }
@@ -1518,6 +1528,10 @@ type Event_Muted struct {
 	Muted *Muted `protobuf:"bytes,21,opt,name=muted,proto3,oneof"`
 }
 
+type Event_Listening struct {
+	Listening *Listening `protobuf:"bytes,22,opt,name=listening,proto3,oneof"`
+}
+
 func (*Event_Ready) isEvent_What() {}
 
 func (*Event_Joined) isEvent_What() {}
@@ -1555,6 +1569,8 @@ func (*Event_Stats) isEvent_What() {}
 func (*Event_Data) isEvent_What() {}
 
 func (*Event_Muted) isEvent_What() {}
+
+func (*Event_Listening) isEvent_What() {}
 
 // Leg 0, once, as the first message of all.
 type Ready struct {
@@ -1860,6 +1876,43 @@ func (*TrackHeard) Descriptor() ([]byte, []int) {
 	return file_media_proto_rawDescGZIP(), []int{25}
 }
 
+// We are subscribed to the audio of the one we listen to.
+type Listening struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Listening) Reset() {
+	*x = Listening{}
+	mi := &file_media_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Listening) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Listening) ProtoMessage() {}
+
+func (x *Listening) ProtoReflect() protoreflect.Message {
+	mi := &file_media_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Listening.ProtoReflect.Descriptor instead.
+func (*Listening) Descriptor() ([]byte, []int) {
+	return file_media_proto_rawDescGZIP(), []int{26}
+}
+
 type Dtmf struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Digit         string                 `protobuf:"bytes,1,opt,name=digit,proto3" json:"digit,omitempty"`
@@ -1869,7 +1922,7 @@ type Dtmf struct {
 
 func (x *Dtmf) Reset() {
 	*x = Dtmf{}
-	mi := &file_media_proto_msgTypes[26]
+	mi := &file_media_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1881,7 +1934,7 @@ func (x *Dtmf) String() string {
 func (*Dtmf) ProtoMessage() {}
 
 func (x *Dtmf) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[26]
+	mi := &file_media_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1894,7 +1947,7 @@ func (x *Dtmf) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dtmf.ProtoReflect.Descriptor instead.
 func (*Dtmf) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{26}
+	return file_media_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Dtmf) GetDigit() string {
@@ -1915,7 +1968,7 @@ type Data struct {
 
 func (x *Data) Reset() {
 	*x = Data{}
-	mi := &file_media_proto_msgTypes[27]
+	mi := &file_media_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1927,7 +1980,7 @@ func (x *Data) String() string {
 func (*Data) ProtoMessage() {}
 
 func (x *Data) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[27]
+	mi := &file_media_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1940,7 +1993,7 @@ func (x *Data) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Data.ProtoReflect.Descriptor instead.
 func (*Data) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{27}
+	return file_media_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Data) GetPayload() []byte {
@@ -1967,7 +2020,7 @@ type Muted struct {
 
 func (x *Muted) Reset() {
 	*x = Muted{}
-	mi := &file_media_proto_msgTypes[28]
+	mi := &file_media_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1979,7 +2032,7 @@ func (x *Muted) String() string {
 func (*Muted) ProtoMessage() {}
 
 func (x *Muted) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[28]
+	mi := &file_media_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1992,7 +2045,7 @@ func (x *Muted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Muted.ProtoReflect.Descriptor instead.
 func (*Muted) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{28}
+	return file_media_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Muted) GetMuted() bool {
@@ -2012,7 +2065,7 @@ type FirstPacket struct {
 
 func (x *FirstPacket) Reset() {
 	*x = FirstPacket{}
-	mi := &file_media_proto_msgTypes[29]
+	mi := &file_media_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2024,7 +2077,7 @@ func (x *FirstPacket) String() string {
 func (*FirstPacket) ProtoMessage() {}
 
 func (x *FirstPacket) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[29]
+	mi := &file_media_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2037,7 +2090,7 @@ func (x *FirstPacket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FirstPacket.ProtoReflect.Descriptor instead.
 func (*FirstPacket) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{29}
+	return file_media_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *FirstPacket) GetUtterance() uint32 {
@@ -2058,7 +2111,7 @@ type LastPacket struct {
 
 func (x *LastPacket) Reset() {
 	*x = LastPacket{}
-	mi := &file_media_proto_msgTypes[30]
+	mi := &file_media_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2070,7 +2123,7 @@ func (x *LastPacket) String() string {
 func (*LastPacket) ProtoMessage() {}
 
 func (x *LastPacket) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[30]
+	mi := &file_media_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2083,7 +2136,7 @@ func (x *LastPacket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LastPacket.ProtoReflect.Descriptor instead.
 func (*LastPacket) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{30}
+	return file_media_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *LastPacket) GetUtterance() uint32 {
@@ -2111,7 +2164,7 @@ type Halted struct {
 
 func (x *Halted) Reset() {
 	*x = Halted{}
-	mi := &file_media_proto_msgTypes[31]
+	mi := &file_media_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2123,7 +2176,7 @@ func (x *Halted) String() string {
 func (*Halted) ProtoMessage() {}
 
 func (x *Halted) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[31]
+	mi := &file_media_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2136,7 +2189,7 @@ func (x *Halted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Halted.ProtoReflect.Descriptor instead.
 func (*Halted) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{31}
+	return file_media_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Halted) GetUtterance() uint32 {
@@ -2163,7 +2216,7 @@ type RanDry struct {
 
 func (x *RanDry) Reset() {
 	*x = RanDry{}
-	mi := &file_media_proto_msgTypes[32]
+	mi := &file_media_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2175,7 +2228,7 @@ func (x *RanDry) String() string {
 func (*RanDry) ProtoMessage() {}
 
 func (x *RanDry) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[32]
+	mi := &file_media_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2188,7 +2241,7 @@ func (x *RanDry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RanDry.ProtoReflect.Descriptor instead.
 func (*RanDry) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{32}
+	return file_media_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RanDry) GetUtterance() uint32 {
@@ -2206,7 +2259,7 @@ type Reconnecting struct {
 
 func (x *Reconnecting) Reset() {
 	*x = Reconnecting{}
-	mi := &file_media_proto_msgTypes[33]
+	mi := &file_media_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2218,7 +2271,7 @@ func (x *Reconnecting) String() string {
 func (*Reconnecting) ProtoMessage() {}
 
 func (x *Reconnecting) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[33]
+	mi := &file_media_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2231,7 +2284,7 @@ func (x *Reconnecting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reconnecting.ProtoReflect.Descriptor instead.
 func (*Reconnecting) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{33}
+	return file_media_proto_rawDescGZIP(), []int{34}
 }
 
 type Reconnected struct {
@@ -2242,7 +2295,7 @@ type Reconnected struct {
 
 func (x *Reconnected) Reset() {
 	*x = Reconnected{}
-	mi := &file_media_proto_msgTypes[34]
+	mi := &file_media_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2254,7 +2307,7 @@ func (x *Reconnected) String() string {
 func (*Reconnected) ProtoMessage() {}
 
 func (x *Reconnected) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[34]
+	mi := &file_media_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2267,7 +2320,7 @@ func (x *Reconnected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reconnected.ProtoReflect.Descriptor instead.
 func (*Reconnected) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{34}
+	return file_media_proto_rawDescGZIP(), []int{35}
 }
 
 // Out of the room for good, or never in it. The last event of a leg that was not told to leave.
@@ -2285,7 +2338,7 @@ type Disconnected struct {
 
 func (x *Disconnected) Reset() {
 	*x = Disconnected{}
-	mi := &file_media_proto_msgTypes[35]
+	mi := &file_media_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2297,7 +2350,7 @@ func (x *Disconnected) String() string {
 func (*Disconnected) ProtoMessage() {}
 
 func (x *Disconnected) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[35]
+	mi := &file_media_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2310,7 +2363,7 @@ func (x *Disconnected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Disconnected.ProtoReflect.Descriptor instead.
 func (*Disconnected) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{35}
+	return file_media_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Disconnected) GetReason() string {
@@ -2351,7 +2404,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_media_proto_msgTypes[36]
+	mi := &file_media_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2363,7 +2416,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[36]
+	mi := &file_media_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2376,7 +2429,7 @@ func (x *Refused) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refused.ProtoReflect.Descriptor instead.
 func (*Refused) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{36}
+	return file_media_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Refused) GetWhy() string {
@@ -2413,7 +2466,7 @@ type Stats struct {
 
 func (x *Stats) Reset() {
 	*x = Stats{}
-	mi := &file_media_proto_msgTypes[37]
+	mi := &file_media_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2425,7 +2478,7 @@ func (x *Stats) String() string {
 func (*Stats) ProtoMessage() {}
 
 func (x *Stats) ProtoReflect() protoreflect.Message {
-	mi := &file_media_proto_msgTypes[37]
+	mi := &file_media_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2438,7 +2491,7 @@ func (x *Stats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stats.ProtoReflect.Descriptor instead.
 func (*Stats) Descriptor() ([]byte, []int) {
-	return file_media_proto_rawDescGZIP(), []int{37}
+	return file_media_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Stats) GetReceived() uint64 {
@@ -2601,7 +2654,8 @@ const file_media_proto_rawDesc = "" +
 	"\n" +
 	"level_dbov\x18\x03 \x01(\rR\tlevelDbov\x12\x1c\n" +
 	"\tconcealed\x18\x04 \x01(\bR\tconcealed\x12\x10\n" +
-	"\x03pcm\x18\x05 \x01(\fR\x03pcm\"\xc5\t\n" +
+	"\x03pcm\x18\x05 \x01(\fR\x03pcm\"\x84\n" +
+	"\n" +
 	"\x05Event\x12\x10\n" +
 	"\x03leg\x18\x01 \x01(\rR\x03leg\x12\x13\n" +
 	"\x05at_us\x18\x02 \x01(\x03R\x04atUs\x121\n" +
@@ -2626,7 +2680,8 @@ const file_media_proto_rawDesc = "" +
 	"\arefused\x18\x12 \x01(\v2\x1b.trunkline.media.v1.RefusedH\x00R\arefused\x121\n" +
 	"\x05stats\x18\x13 \x01(\v2\x19.trunkline.media.v1.StatsH\x00R\x05stats\x12.\n" +
 	"\x04data\x18\x14 \x01(\v2\x18.trunkline.media.v1.DataH\x00R\x04data\x121\n" +
-	"\x05muted\x18\x15 \x01(\v2\x19.trunkline.media.v1.MutedH\x00R\x05mutedB\x06\n" +
+	"\x05muted\x18\x15 \x01(\v2\x19.trunkline.media.v1.MutedH\x00R\x05muted\x12=\n" +
+	"\tlistening\x18\x16 \x01(\v2\x1d.trunkline.media.v1.ListeningH\x00R\tlisteningB\x06\n" +
 	"\x04what\"!\n" +
 	"\x05Ready\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\"\b\n" +
@@ -2651,7 +2706,8 @@ const file_media_proto_rawDesc = "" +
 	"\x0fParticipantLeft\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\tR\bidentity\"\f\n" +
 	"\n" +
-	"TrackHeard\"\x1c\n" +
+	"TrackHeard\"\v\n" +
+	"\tListening\"\x1c\n" +
 	"\x04Dtmf\x12\x14\n" +
 	"\x05digit\x18\x01 \x01(\tR\x05digit\"6\n" +
 	"\x04Data\x12\x18\n" +
@@ -2710,7 +2766,7 @@ func file_media_proto_rawDescGZIP() []byte {
 }
 
 var file_media_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_media_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_media_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_media_proto_goTypes = []any{
 	(ParticipantJoined_Kind)(0), // 0: trunkline.media.v1.ParticipantJoined.Kind
 	(*Command)(nil),             // 1: trunkline.media.v1.Command
@@ -2739,19 +2795,20 @@ var file_media_proto_goTypes = []any{
 	(*ParticipantJoined)(nil),   // 24: trunkline.media.v1.ParticipantJoined
 	(*ParticipantLeft)(nil),     // 25: trunkline.media.v1.ParticipantLeft
 	(*TrackHeard)(nil),          // 26: trunkline.media.v1.TrackHeard
-	(*Dtmf)(nil),                // 27: trunkline.media.v1.Dtmf
-	(*Data)(nil),                // 28: trunkline.media.v1.Data
-	(*Muted)(nil),               // 29: trunkline.media.v1.Muted
-	(*FirstPacket)(nil),         // 30: trunkline.media.v1.FirstPacket
-	(*LastPacket)(nil),          // 31: trunkline.media.v1.LastPacket
-	(*Halted)(nil),              // 32: trunkline.media.v1.Halted
-	(*RanDry)(nil),              // 33: trunkline.media.v1.RanDry
-	(*Reconnecting)(nil),        // 34: trunkline.media.v1.Reconnecting
-	(*Reconnected)(nil),         // 35: trunkline.media.v1.Reconnected
-	(*Disconnected)(nil),        // 36: trunkline.media.v1.Disconnected
-	(*Refused)(nil),             // 37: trunkline.media.v1.Refused
-	(*Stats)(nil),               // 38: trunkline.media.v1.Stats
-	nil,                         // 39: trunkline.media.v1.ParticipantJoined.AttributesEntry
+	(*Listening)(nil),           // 27: trunkline.media.v1.Listening
+	(*Dtmf)(nil),                // 28: trunkline.media.v1.Dtmf
+	(*Data)(nil),                // 29: trunkline.media.v1.Data
+	(*Muted)(nil),               // 30: trunkline.media.v1.Muted
+	(*FirstPacket)(nil),         // 31: trunkline.media.v1.FirstPacket
+	(*LastPacket)(nil),          // 32: trunkline.media.v1.LastPacket
+	(*Halted)(nil),              // 33: trunkline.media.v1.Halted
+	(*RanDry)(nil),              // 34: trunkline.media.v1.RanDry
+	(*Reconnecting)(nil),        // 35: trunkline.media.v1.Reconnecting
+	(*Reconnected)(nil),         // 36: trunkline.media.v1.Reconnected
+	(*Disconnected)(nil),        // 37: trunkline.media.v1.Disconnected
+	(*Refused)(nil),             // 38: trunkline.media.v1.Refused
+	(*Stats)(nil),               // 39: trunkline.media.v1.Stats
+	nil,                         // 40: trunkline.media.v1.ParticipantJoined.AttributesEntry
 }
 var file_media_proto_depIdxs = []int32{
 	2,  // 0: trunkline.media.v1.Command.join:type_name -> trunkline.media.v1.Join
@@ -2778,27 +2835,28 @@ var file_media_proto_depIdxs = []int32{
 	24, // 21: trunkline.media.v1.Event.participant_joined:type_name -> trunkline.media.v1.ParticipantJoined
 	25, // 22: trunkline.media.v1.Event.participant_left:type_name -> trunkline.media.v1.ParticipantLeft
 	26, // 23: trunkline.media.v1.Event.track_heard:type_name -> trunkline.media.v1.TrackHeard
-	27, // 24: trunkline.media.v1.Event.dtmf:type_name -> trunkline.media.v1.Dtmf
-	30, // 25: trunkline.media.v1.Event.first_packet:type_name -> trunkline.media.v1.FirstPacket
-	31, // 26: trunkline.media.v1.Event.last_packet:type_name -> trunkline.media.v1.LastPacket
-	32, // 27: trunkline.media.v1.Event.halted:type_name -> trunkline.media.v1.Halted
-	33, // 28: trunkline.media.v1.Event.ran_dry:type_name -> trunkline.media.v1.RanDry
-	34, // 29: trunkline.media.v1.Event.reconnecting:type_name -> trunkline.media.v1.Reconnecting
-	35, // 30: trunkline.media.v1.Event.reconnected:type_name -> trunkline.media.v1.Reconnected
-	36, // 31: trunkline.media.v1.Event.disconnected:type_name -> trunkline.media.v1.Disconnected
-	37, // 32: trunkline.media.v1.Event.refused:type_name -> trunkline.media.v1.Refused
-	38, // 33: trunkline.media.v1.Event.stats:type_name -> trunkline.media.v1.Stats
-	28, // 34: trunkline.media.v1.Event.data:type_name -> trunkline.media.v1.Data
-	29, // 35: trunkline.media.v1.Event.muted:type_name -> trunkline.media.v1.Muted
-	38, // 36: trunkline.media.v1.Left.stats:type_name -> trunkline.media.v1.Stats
-	0,  // 37: trunkline.media.v1.ParticipantJoined.kind:type_name -> trunkline.media.v1.ParticipantJoined.Kind
-	39, // 38: trunkline.media.v1.ParticipantJoined.attributes:type_name -> trunkline.media.v1.ParticipantJoined.AttributesEntry
-	38, // 39: trunkline.media.v1.Disconnected.stats:type_name -> trunkline.media.v1.Stats
-	40, // [40:40] is the sub-list for method output_type
-	40, // [40:40] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	28, // 24: trunkline.media.v1.Event.dtmf:type_name -> trunkline.media.v1.Dtmf
+	31, // 25: trunkline.media.v1.Event.first_packet:type_name -> trunkline.media.v1.FirstPacket
+	32, // 26: trunkline.media.v1.Event.last_packet:type_name -> trunkline.media.v1.LastPacket
+	33, // 27: trunkline.media.v1.Event.halted:type_name -> trunkline.media.v1.Halted
+	34, // 28: trunkline.media.v1.Event.ran_dry:type_name -> trunkline.media.v1.RanDry
+	35, // 29: trunkline.media.v1.Event.reconnecting:type_name -> trunkline.media.v1.Reconnecting
+	36, // 30: trunkline.media.v1.Event.reconnected:type_name -> trunkline.media.v1.Reconnected
+	37, // 31: trunkline.media.v1.Event.disconnected:type_name -> trunkline.media.v1.Disconnected
+	38, // 32: trunkline.media.v1.Event.refused:type_name -> trunkline.media.v1.Refused
+	39, // 33: trunkline.media.v1.Event.stats:type_name -> trunkline.media.v1.Stats
+	29, // 34: trunkline.media.v1.Event.data:type_name -> trunkline.media.v1.Data
+	30, // 35: trunkline.media.v1.Event.muted:type_name -> trunkline.media.v1.Muted
+	27, // 36: trunkline.media.v1.Event.listening:type_name -> trunkline.media.v1.Listening
+	39, // 37: trunkline.media.v1.Left.stats:type_name -> trunkline.media.v1.Stats
+	0,  // 38: trunkline.media.v1.ParticipantJoined.kind:type_name -> trunkline.media.v1.ParticipantJoined.Kind
+	40, // 39: trunkline.media.v1.ParticipantJoined.attributes:type_name -> trunkline.media.v1.ParticipantJoined.AttributesEntry
+	39, // 40: trunkline.media.v1.Disconnected.stats:type_name -> trunkline.media.v1.Stats
+	41, // [41:41] is the sub-list for method output_type
+	41, // [41:41] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_media_proto_init() }
@@ -2846,6 +2904,7 @@ func file_media_proto_init() {
 		(*Event_Stats)(nil),
 		(*Event_Data)(nil),
 		(*Event_Muted)(nil),
+		(*Event_Listening)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2853,7 +2912,7 @@ func file_media_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_media_proto_rawDesc), len(file_media_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   39,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

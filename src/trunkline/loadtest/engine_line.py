@@ -22,6 +22,7 @@ from trunkline.media.engine import (
     Disconnected,
     FirstPacket,
     LastPacket,
+    Listening,
     MediaEvent,
     ParticipantJoined,
     ParticipantKind,
@@ -58,7 +59,8 @@ class EngineLine:
         self._events: asyncio.Queue[PhoneEvent] = asyncio.Queue(MAX_EVENTS_WAITING)
         self._agent_prefix = ""
         self._agent: asyncio.Future[str] = loop.create_future()
-        self._answered: asyncio.Future[int] = loop.create_future()
+        self._hearing: asyncio.Future[float] = loop.create_future()
+        self._heard: asyncio.Future[float] = loop.create_future()
         self._names: dict[int, str] = {}
         self._sounds = 0
 
@@ -78,13 +80,15 @@ class EngineLine:
         self._leg = await self._engine.join(url, token, self)
         if self._impairment is not None:
             self._leg.impair(self._impairment)
-        agent = await self._within(self._agent, "no agent came")
-        await self._leg.listen_to(agent)
+        # Who publishes something is told of at once, who only listens up to seconds later.
         await self._leg.publish()
+        await self._leg.listen_to(await self._within(self._agent, "no agent came"))
 
     async def answered(self) -> int:
-        """Waits until the agent hears us; the instant in microseconds. Raises CallError after 20 s."""
-        return await self._within(self._answered, "no agent answered")
+        """Waits until both hear each other; the instant in microseconds. Raises CallError after 20 s."""
+        await self._within(self._hearing, "no agent answered")
+        await self._within(self._heard, "no agent listened")
+        return s_to_us(max(self._hearing.result(), self._heard.result()))
 
     async def play(self, name: str, wav: Path) -> None:
         """Speaks a WAV, from the next tick on; the one before must be over."""
@@ -102,7 +106,7 @@ class EngineLine:
         """Leaves the room."""
         if self._leg is not None:
             await self._leg.leave()
-        for waiting in (self._agent, self._answered):
+        for waiting in (self._agent, self._hearing, self._heard):
             waiting.cancel()
         return CallEnded("caller", "hung up")
 
@@ -125,8 +129,10 @@ class EngineLine:
             case ParticipantJoined(identity, ParticipantKind.AGENT):
                 if not self._agent.done() and identity.startswith(self._agent_prefix):
                     self._agent.set_result(identity)
-            case TrackHeard() if not self._answered.done():
-                self._answered.set_result(s_to_us(time.monotonic()))
+            case Listening() if not self._hearing.done():
+                self._hearing.set_result(time.monotonic())
+            case TrackHeard() if not self._heard.done():
+                self._heard.set_result(time.monotonic())
             case FirstPacket(sound, at):
                 self._tell(PlayStart(self._names[sound], s_to_us(at)))
             case LastPacket(sound, at):

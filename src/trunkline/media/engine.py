@@ -68,6 +68,11 @@ class TrackHeard:
 
 
 @dataclass(frozen=True, slots=True)
+class Listening:
+    """We are subscribed to the audio of the one we listen to; also told again after a connection that broke."""
+
+
+@dataclass(frozen=True, slots=True)
 class DtmfReceived:
     """The caller pressed a key."""
 
@@ -150,6 +155,7 @@ MediaEvent: TypeAlias = (
     ParticipantJoined
     | ParticipantLeft
     | TrackHeard
+    | Listening
     | DtmfReceived
     | DataReceived
     | CallerMuted

@@ -28,6 +28,7 @@ from trunkline.media.engine import (
     DataReceived,
     Disconnected,
     DtmfReceived,
+    Listening,
     MediaEvent,
     MediaListener,
     MediaStats,
@@ -290,6 +291,7 @@ class SdkLeg:
         if self._reader is not None:
             self._reader.cancel()
         self._reader = self._spawn(self._read(track))
+        self._tell(Listening())
 
     def _on_data(self, packet: rtc.DataPacket) -> None:
         topic = packet.topic or ""

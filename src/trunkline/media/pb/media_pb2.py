@@ -4,109 +4,116 @@
 # source: media.proto
 # Protobuf Python Version: 6.31.1
 """Generated protocol buffer code."""
-
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pool as _descriptor_pool
 from google.protobuf import runtime_version as _runtime_version
 from google.protobuf import symbol_database as _symbol_database
 from google.protobuf.internal import builder as _builder
-
-_runtime_version.ValidateProtobufRuntimeVersion(_runtime_version.Domain.PUBLIC, 6, 31, 1, "", "media.proto")
+_runtime_version.ValidateProtobufRuntimeVersion(
+    _runtime_version.Domain.PUBLIC,
+    6,
+    31,
+    1,
+    '',
+    'media.proto'
+)
 # @@protoc_insertion_point(imports)
 
 _sym_db = _symbol_database.Default()
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(
-    b'\n\x0bmedia.proto\x12\x12trunkline.media.v1"\x9e\x05\n\x07\x43ommand\x12\x0b\n\x03leg\x18\x01 \x01(\r\x12(\n\x04join\x18\x02 \x01(\x0b\x32\x18.trunkline.media.v1.JoinH\x00\x12*\n\x05leave\x18\x03 \x01(\x0b\x32\x19.trunkline.media.v1.LeaveH\x00\x12\x31\n\tlisten_to\x18\x04 \x01(\x0b\x32\x1c.trunkline.media.v1.ListenToH\x00\x12.\n\x07publish\x18\x05 \x01(\x0b\x32\x1b.trunkline.media.v1.PublishH\x00\x12(\n\x04hide\x18\x06 \x01(\x0b\x32\x18.trunkline.media.v1.HideH\x00\x12(\n\x04play\x18\x07 \x01(\x0b\x32\x18.trunkline.media.v1.PlayH\x00\x12&\n\x03\x65nd\x18\x08 \x01(\x0b\x32\x17.trunkline.media.v1.EndH\x00\x12*\n\x05pause\x18\t \x01(\x0b\x32\x19.trunkline.media.v1.PauseH\x00\x12,\n\x06resume\x18\n \x01(\x0b\x32\x1a.trunkline.media.v1.ResumeH\x00\x12*\n\x05\x66lush\x18\x0b \x01(\x0b\x32\x19.trunkline.media.v1.FlushH\x00\x12\x31\n\tsend_dtmf\x18\x0c \x01(\x0b\x32\x1c.trunkline.media.v1.SendDtmfH\x00\x12\x31\n\task_stats\x18\r \x01(\x0b\x32\x1c.trunkline.media.v1.AskStatsH\x00\x12\x31\n\tsend_data\x18\x0e \x01(\x0b\x32\x1c.trunkline.media.v1.SendDataH\x00\x12,\n\x06impair\x18\x0f \x01(\x0b\x32\x1a.trunkline.media.v1.ImpairH\x00\x42\x04\n\x02\x64o"2\n\x04Join\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\x12\x0e\n\x06shared\x18\x03 \x01(\x08"\x07\n\x05Leave"\x1c\n\x08ListenTo\x12\x10\n\x08identity\x18\x01 \x01(\t"\t\n\x07Publish"\x06\n\x04Hide"&\n\x04Play\x12\x11\n\tutterance\x18\x01 \x01(\r\x12\x0b\n\x03pcm\x18\x02 \x01(\x0c"\x18\n\x03\x45nd\x12\x11\n\tutterance\x18\x01 \x01(\r"\x07\n\x05Pause"\x08\n\x06Resume"\x07\n\x05\x46lush"\x1a\n\x08SendDtmf\x12\x0e\n\x06\x64igits\x18\x01 \x01(\t"*\n\x08SendData\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\r\n\x05topic\x18\x02 \x01(\t"\x18\n\x06Impair\x12\x0e\n\x06\x63onfig\x18\x01 \x01(\t"\n\n\x08\x41skStats"j\n\x06Report\x12,\n\x06\x66rames\x18\x01 \x01(\x0b\x32\x1a.trunkline.media.v1.FramesH\x00\x12*\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x19.trunkline.media.v1.EventH\x00\x42\x06\n\x04what"B\n\x06\x46rames\x12\r\n\x05\x61t_us\x18\x01 \x01(\x03\x12)\n\x06\x66rames\x18\x02 \x03(\x0b\x32\x19.trunkline.media.v1.Frame"Z\n\x05\x46rame\x12\x0b\n\x03leg\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\r\x12\x12\n\nlevel_dbov\x18\x03 \x01(\r\x12\x11\n\tconcealed\x18\x04 \x01(\x08\x12\x0b\n\x03pcm\x18\x05 \x01(\x0c"\xf5\x07\n\x05\x45vent\x12\x0b\n\x03leg\x18\x01 \x01(\r\x12\r\n\x05\x61t_us\x18\x02 \x01(\x03\x12*\n\x05ready\x18\x03 \x01(\x0b\x32\x19.trunkline.media.v1.ReadyH\x00\x12,\n\x06joined\x18\x04 \x01(\x0b\x32\x1a.trunkline.media.v1.JoinedH\x00\x12(\n\x04left\x18\x05 \x01(\x0b\x32\x18.trunkline.media.v1.LeftH\x00\x12\x32\n\tpublished\x18\x06 \x01(\x0b\x32\x1d.trunkline.media.v1.PublishedH\x00\x12\x43\n\x12participant_joined\x18\x07 \x01(\x0b\x32%.trunkline.media.v1.ParticipantJoinedH\x00\x12?\n\x10participant_left\x18\x08 \x01(\x0b\x32#.trunkline.media.v1.ParticipantLeftH\x00\x12\x35\n\x0btrack_heard\x18\t \x01(\x0b\x32\x1e.trunkline.media.v1.TrackHeardH\x00\x12(\n\x04\x64tmf\x18\n \x01(\x0b\x32\x18.trunkline.media.v1.DtmfH\x00\x12\x37\n\x0c\x66irst_packet\x18\x0b \x01(\x0b\x32\x1f.trunkline.media.v1.FirstPacketH\x00\x12\x35\n\x0blast_packet\x18\x0c \x01(\x0b\x32\x1e.trunkline.media.v1.LastPacketH\x00\x12,\n\x06halted\x18\r \x01(\x0b\x32\x1a.trunkline.media.v1.HaltedH\x00\x12-\n\x07ran_dry\x18\x0e \x01(\x0b\x32\x1a.trunkline.media.v1.RanDryH\x00\x12\x38\n\x0creconnecting\x18\x0f \x01(\x0b\x32 .trunkline.media.v1.ReconnectingH\x00\x12\x36\n\x0breconnected\x18\x10 \x01(\x0b\x32\x1f.trunkline.media.v1.ReconnectedH\x00\x12\x38\n\x0c\x64isconnected\x18\x11 \x01(\x0b\x32 .trunkline.media.v1.DisconnectedH\x00\x12.\n\x07refused\x18\x12 \x01(\x0b\x32\x1b.trunkline.media.v1.RefusedH\x00\x12*\n\x05stats\x18\x13 \x01(\x0b\x32\x19.trunkline.media.v1.StatsH\x00\x12(\n\x04\x64\x61ta\x18\x14 \x01(\x0b\x32\x18.trunkline.media.v1.DataH\x00\x12*\n\x05muted\x18\x15 \x01(\x0b\x32\x19.trunkline.media.v1.MutedH\x00\x42\x06\n\x04what"\x18\n\x05Ready\x12\x0f\n\x07version\x18\x01 \x01(\t"\x08\n\x06Joined"0\n\x04Left\x12(\n\x05stats\x18\x01 \x01(\x0b\x32\x19.trunkline.media.v1.Stats"\x0b\n\tPublished"\x87\x02\n\x11ParticipantJoined\x12\x10\n\x08identity\x18\x01 \x01(\t\x12\x38\n\x04kind\x18\x02 \x01(\x0e\x32*.trunkline.media.v1.ParticipantJoined.Kind\x12I\n\nattributes\x18\x03 \x03(\x0b\x32\x35.trunkline.media.v1.ParticipantJoined.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01"(\n\x04Kind\x12\n\n\x06WEBRTC\x10\x00\x12\t\n\x05PHONE\x10\x01\x12\t\n\x05\x41GENT\x10\x02"#\n\x0fParticipantLeft\x12\x10\n\x08identity\x18\x01 \x01(\t"\x0c\n\nTrackHeard"\x15\n\x04\x44tmf\x12\r\n\x05\x64igit\x18\x01 \x01(\t"&\n\x04\x44\x61ta\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\r\n\x05topic\x18\x02 \x01(\t"\x16\n\x05Muted\x12\r\n\x05muted\x18\x01 \x01(\x08" \n\x0b\x46irstPacket\x12\x11\n\tutterance\x18\x01 \x01(\r"0\n\nLastPacket\x12\x11\n\tutterance\x18\x01 \x01(\r\x12\x0f\n\x07samples\x18\x02 \x01(\x03",\n\x06Halted\x12\x11\n\tutterance\x18\x01 \x01(\r\x12\x0f\n\x07samples\x18\x02 \x01(\x03"\x1b\n\x06RanDry\x12\x11\n\tutterance\x18\x01 \x01(\r"\x0e\n\x0cReconnecting"\r\n\x0bReconnected"k\n\x0c\x44isconnected\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x11\n\tby_server\x18\x03 \x01(\x08\x12(\n\x05stats\x18\x04 \x01(\x0b\x32\x19.trunkline.media.v1.Stats"\x16\n\x07Refused\x12\x0b\n\x03why\x18\x01 \x01(\t"\xfc\x01\n\x05Stats\x12\x10\n\x08received\x18\x01 \x01(\x04\x12\x0c\n\x04lost\x18\x02 \x01(\x04\x12\x0c\n\x04late\x18\x03 \x01(\x04\x12\x11\n\tduplicate\x18\x04 \x01(\x04\x12\x11\n\tconcealed\x18\x05 \x01(\x04\x12\x10\n\x08\x66\x65\x63_used\x18\x06 \x01(\x04\x12\x0c\n\x04sent\x18\x07 \x01(\x04\x12\x12\n\nlate_ticks\x18\x08 \x01(\x04\x12\x15\n\rdropped_ticks\x18\x0e \x01(\x04\x12\x11\n\ttarget_ms\x18\t \x01(\r\x12\x0c\n\x04legs\x18\n \x01(\r\x12\x0f\n\x07ran_dry\x18\x0b \x01(\x04\x12\x11\n\tmalformed\x18\x0c \x01(\x04\x12\x0f\n\x07refused\x18\r \x01(\x04\x42>Z<github.com/trunkline/trunkline/media-engine/internal/mediapbb\x06proto3'
-)
+
+
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x0bmedia.proto\x12\x12trunkline.media.v1\"\x9e\x05\n\x07\x43ommand\x12\x0b\n\x03leg\x18\x01 \x01(\r\x12(\n\x04join\x18\x02 \x01(\x0b\x32\x18.trunkline.media.v1.JoinH\x00\x12*\n\x05leave\x18\x03 \x01(\x0b\x32\x19.trunkline.media.v1.LeaveH\x00\x12\x31\n\tlisten_to\x18\x04 \x01(\x0b\x32\x1c.trunkline.media.v1.ListenToH\x00\x12.\n\x07publish\x18\x05 \x01(\x0b\x32\x1b.trunkline.media.v1.PublishH\x00\x12(\n\x04hide\x18\x06 \x01(\x0b\x32\x18.trunkline.media.v1.HideH\x00\x12(\n\x04play\x18\x07 \x01(\x0b\x32\x18.trunkline.media.v1.PlayH\x00\x12&\n\x03\x65nd\x18\x08 \x01(\x0b\x32\x17.trunkline.media.v1.EndH\x00\x12*\n\x05pause\x18\t \x01(\x0b\x32\x19.trunkline.media.v1.PauseH\x00\x12,\n\x06resume\x18\n \x01(\x0b\x32\x1a.trunkline.media.v1.ResumeH\x00\x12*\n\x05\x66lush\x18\x0b \x01(\x0b\x32\x19.trunkline.media.v1.FlushH\x00\x12\x31\n\tsend_dtmf\x18\x0c \x01(\x0b\x32\x1c.trunkline.media.v1.SendDtmfH\x00\x12\x31\n\task_stats\x18\r \x01(\x0b\x32\x1c.trunkline.media.v1.AskStatsH\x00\x12\x31\n\tsend_data\x18\x0e \x01(\x0b\x32\x1c.trunkline.media.v1.SendDataH\x00\x12,\n\x06impair\x18\x0f \x01(\x0b\x32\x1a.trunkline.media.v1.ImpairH\x00\x42\x04\n\x02\x64o\"2\n\x04Join\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\r\n\x05token\x18\x02 \x01(\t\x12\x0e\n\x06shared\x18\x03 \x01(\x08\"\x07\n\x05Leave\"\x1c\n\x08ListenTo\x12\x10\n\x08identity\x18\x01 \x01(\t\"\t\n\x07Publish\"\x06\n\x04Hide\"&\n\x04Play\x12\x11\n\tutterance\x18\x01 \x01(\r\x12\x0b\n\x03pcm\x18\x02 \x01(\x0c\"\x18\n\x03\x45nd\x12\x11\n\tutterance\x18\x01 \x01(\r\"\x07\n\x05Pause\"\x08\n\x06Resume\"\x07\n\x05\x46lush\"\x1a\n\x08SendDtmf\x12\x0e\n\x06\x64igits\x18\x01 \x01(\t\"*\n\x08SendData\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\r\n\x05topic\x18\x02 \x01(\t\"\x18\n\x06Impair\x12\x0e\n\x06\x63onfig\x18\x01 \x01(\t\"\n\n\x08\x41skStats\"j\n\x06Report\x12,\n\x06\x66rames\x18\x01 \x01(\x0b\x32\x1a.trunkline.media.v1.FramesH\x00\x12*\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x19.trunkline.media.v1.EventH\x00\x42\x06\n\x04what\"B\n\x06\x46rames\x12\r\n\x05\x61t_us\x18\x01 \x01(\x03\x12)\n\x06\x66rames\x18\x02 \x03(\x0b\x32\x19.trunkline.media.v1.Frame\"Z\n\x05\x46rame\x12\x0b\n\x03leg\x18\x01 \x01(\r\x12\x10\n\x08sequence\x18\x02 \x01(\r\x12\x12\n\nlevel_dbov\x18\x03 \x01(\r\x12\x11\n\tconcealed\x18\x04 \x01(\x08\x12\x0b\n\x03pcm\x18\x05 \x01(\x0c\"\xa9\x08\n\x05\x45vent\x12\x0b\n\x03leg\x18\x01 \x01(\r\x12\r\n\x05\x61t_us\x18\x02 \x01(\x03\x12*\n\x05ready\x18\x03 \x01(\x0b\x32\x19.trunkline.media.v1.ReadyH\x00\x12,\n\x06joined\x18\x04 \x01(\x0b\x32\x1a.trunkline.media.v1.JoinedH\x00\x12(\n\x04left\x18\x05 \x01(\x0b\x32\x18.trunkline.media.v1.LeftH\x00\x12\x32\n\tpublished\x18\x06 \x01(\x0b\x32\x1d.trunkline.media.v1.PublishedH\x00\x12\x43\n\x12participant_joined\x18\x07 \x01(\x0b\x32%.trunkline.media.v1.ParticipantJoinedH\x00\x12?\n\x10participant_left\x18\x08 \x01(\x0b\x32#.trunkline.media.v1.ParticipantLeftH\x00\x12\x35\n\x0btrack_heard\x18\t \x01(\x0b\x32\x1e.trunkline.media.v1.TrackHeardH\x00\x12(\n\x04\x64tmf\x18\n \x01(\x0b\x32\x18.trunkline.media.v1.DtmfH\x00\x12\x37\n\x0c\x66irst_packet\x18\x0b \x01(\x0b\x32\x1f.trunkline.media.v1.FirstPacketH\x00\x12\x35\n\x0blast_packet\x18\x0c \x01(\x0b\x32\x1e.trunkline.media.v1.LastPacketH\x00\x12,\n\x06halted\x18\r \x01(\x0b\x32\x1a.trunkline.media.v1.HaltedH\x00\x12-\n\x07ran_dry\x18\x0e \x01(\x0b\x32\x1a.trunkline.media.v1.RanDryH\x00\x12\x38\n\x0creconnecting\x18\x0f \x01(\x0b\x32 .trunkline.media.v1.ReconnectingH\x00\x12\x36\n\x0breconnected\x18\x10 \x01(\x0b\x32\x1f.trunkline.media.v1.ReconnectedH\x00\x12\x38\n\x0c\x64isconnected\x18\x11 \x01(\x0b\x32 .trunkline.media.v1.DisconnectedH\x00\x12.\n\x07refused\x18\x12 \x01(\x0b\x32\x1b.trunkline.media.v1.RefusedH\x00\x12*\n\x05stats\x18\x13 \x01(\x0b\x32\x19.trunkline.media.v1.StatsH\x00\x12(\n\x04\x64\x61ta\x18\x14 \x01(\x0b\x32\x18.trunkline.media.v1.DataH\x00\x12*\n\x05muted\x18\x15 \x01(\x0b\x32\x19.trunkline.media.v1.MutedH\x00\x12\x32\n\tlistening\x18\x16 \x01(\x0b\x32\x1d.trunkline.media.v1.ListeningH\x00\x42\x06\n\x04what\"\x18\n\x05Ready\x12\x0f\n\x07version\x18\x01 \x01(\t\"\x08\n\x06Joined\"0\n\x04Left\x12(\n\x05stats\x18\x01 \x01(\x0b\x32\x19.trunkline.media.v1.Stats\"\x0b\n\tPublished\"\x87\x02\n\x11ParticipantJoined\x12\x10\n\x08identity\x18\x01 \x01(\t\x12\x38\n\x04kind\x18\x02 \x01(\x0e\x32*.trunkline.media.v1.ParticipantJoined.Kind\x12I\n\nattributes\x18\x03 \x03(\x0b\x32\x35.trunkline.media.v1.ParticipantJoined.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"(\n\x04Kind\x12\n\n\x06WEBRTC\x10\x00\x12\t\n\x05PHONE\x10\x01\x12\t\n\x05\x41GENT\x10\x02\"#\n\x0fParticipantLeft\x12\x10\n\x08identity\x18\x01 \x01(\t\"\x0c\n\nTrackHeard\"\x0b\n\tListening\"\x15\n\x04\x44tmf\x12\r\n\x05\x64igit\x18\x01 \x01(\t\"&\n\x04\x44\x61ta\x12\x0f\n\x07payload\x18\x01 \x01(\x0c\x12\r\n\x05topic\x18\x02 \x01(\t\"\x16\n\x05Muted\x12\r\n\x05muted\x18\x01 \x01(\x08\" \n\x0b\x46irstPacket\x12\x11\n\tutterance\x18\x01 \x01(\r\"0\n\nLastPacket\x12\x11\n\tutterance\x18\x01 \x01(\r\x12\x0f\n\x07samples\x18\x02 \x01(\x03\",\n\x06Halted\x12\x11\n\tutterance\x18\x01 \x01(\r\x12\x0f\n\x07samples\x18\x02 \x01(\x03\"\x1b\n\x06RanDry\x12\x11\n\tutterance\x18\x01 \x01(\r\"\x0e\n\x0cReconnecting\"\r\n\x0bReconnected\"k\n\x0c\x44isconnected\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x11\n\tby_server\x18\x03 \x01(\x08\x12(\n\x05stats\x18\x04 \x01(\x0b\x32\x19.trunkline.media.v1.Stats\"\x16\n\x07Refused\x12\x0b\n\x03why\x18\x01 \x01(\t\"\xfc\x01\n\x05Stats\x12\x10\n\x08received\x18\x01 \x01(\x04\x12\x0c\n\x04lost\x18\x02 \x01(\x04\x12\x0c\n\x04late\x18\x03 \x01(\x04\x12\x11\n\tduplicate\x18\x04 \x01(\x04\x12\x11\n\tconcealed\x18\x05 \x01(\x04\x12\x10\n\x08\x66\x65\x63_used\x18\x06 \x01(\x04\x12\x0c\n\x04sent\x18\x07 \x01(\x04\x12\x12\n\nlate_ticks\x18\x08 \x01(\x04\x12\x15\n\rdropped_ticks\x18\x0e \x01(\x04\x12\x11\n\ttarget_ms\x18\t \x01(\r\x12\x0c\n\x04legs\x18\n \x01(\r\x12\x0f\n\x07ran_dry\x18\x0b \x01(\x04\x12\x11\n\tmalformed\x18\x0c \x01(\x04\x12\x0f\n\x07refused\x18\r \x01(\x04\x42>Z<github.com/trunkline/trunkline/media-engine/internal/mediapbb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, "media_pb2", _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'media_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-    _globals["DESCRIPTOR"]._loaded_options = None
-    _globals["DESCRIPTOR"]._serialized_options = b"Z<github.com/trunkline/trunkline/media-engine/internal/mediapb"
-    _globals["_PARTICIPANTJOINED_ATTRIBUTESENTRY"]._loaded_options = None
-    _globals["_PARTICIPANTJOINED_ATTRIBUTESENTRY"]._serialized_options = b"8\001"
-    _globals["_COMMAND"]._serialized_start = 36
-    _globals["_COMMAND"]._serialized_end = 706
-    _globals["_JOIN"]._serialized_start = 708
-    _globals["_JOIN"]._serialized_end = 758
-    _globals["_LEAVE"]._serialized_start = 760
-    _globals["_LEAVE"]._serialized_end = 767
-    _globals["_LISTENTO"]._serialized_start = 769
-    _globals["_LISTENTO"]._serialized_end = 797
-    _globals["_PUBLISH"]._serialized_start = 799
-    _globals["_PUBLISH"]._serialized_end = 808
-    _globals["_HIDE"]._serialized_start = 810
-    _globals["_HIDE"]._serialized_end = 816
-    _globals["_PLAY"]._serialized_start = 818
-    _globals["_PLAY"]._serialized_end = 856
-    _globals["_END"]._serialized_start = 858
-    _globals["_END"]._serialized_end = 882
-    _globals["_PAUSE"]._serialized_start = 884
-    _globals["_PAUSE"]._serialized_end = 891
-    _globals["_RESUME"]._serialized_start = 893
-    _globals["_RESUME"]._serialized_end = 901
-    _globals["_FLUSH"]._serialized_start = 903
-    _globals["_FLUSH"]._serialized_end = 910
-    _globals["_SENDDTMF"]._serialized_start = 912
-    _globals["_SENDDTMF"]._serialized_end = 938
-    _globals["_SENDDATA"]._serialized_start = 940
-    _globals["_SENDDATA"]._serialized_end = 982
-    _globals["_IMPAIR"]._serialized_start = 984
-    _globals["_IMPAIR"]._serialized_end = 1008
-    _globals["_ASKSTATS"]._serialized_start = 1010
-    _globals["_ASKSTATS"]._serialized_end = 1020
-    _globals["_REPORT"]._serialized_start = 1022
-    _globals["_REPORT"]._serialized_end = 1128
-    _globals["_FRAMES"]._serialized_start = 1130
-    _globals["_FRAMES"]._serialized_end = 1196
-    _globals["_FRAME"]._serialized_start = 1198
-    _globals["_FRAME"]._serialized_end = 1288
-    _globals["_EVENT"]._serialized_start = 1291
-    _globals["_EVENT"]._serialized_end = 2304
-    _globals["_READY"]._serialized_start = 2306
-    _globals["_READY"]._serialized_end = 2330
-    _globals["_JOINED"]._serialized_start = 2332
-    _globals["_JOINED"]._serialized_end = 2340
-    _globals["_LEFT"]._serialized_start = 2342
-    _globals["_LEFT"]._serialized_end = 2390
-    _globals["_PUBLISHED"]._serialized_start = 2392
-    _globals["_PUBLISHED"]._serialized_end = 2403
-    _globals["_PARTICIPANTJOINED"]._serialized_start = 2406
-    _globals["_PARTICIPANTJOINED"]._serialized_end = 2669
-    _globals["_PARTICIPANTJOINED_ATTRIBUTESENTRY"]._serialized_start = 2578
-    _globals["_PARTICIPANTJOINED_ATTRIBUTESENTRY"]._serialized_end = 2627
-    _globals["_PARTICIPANTJOINED_KIND"]._serialized_start = 2629
-    _globals["_PARTICIPANTJOINED_KIND"]._serialized_end = 2669
-    _globals["_PARTICIPANTLEFT"]._serialized_start = 2671
-    _globals["_PARTICIPANTLEFT"]._serialized_end = 2706
-    _globals["_TRACKHEARD"]._serialized_start = 2708
-    _globals["_TRACKHEARD"]._serialized_end = 2720
-    _globals["_DTMF"]._serialized_start = 2722
-    _globals["_DTMF"]._serialized_end = 2743
-    _globals["_DATA"]._serialized_start = 2745
-    _globals["_DATA"]._serialized_end = 2783
-    _globals["_MUTED"]._serialized_start = 2785
-    _globals["_MUTED"]._serialized_end = 2807
-    _globals["_FIRSTPACKET"]._serialized_start = 2809
-    _globals["_FIRSTPACKET"]._serialized_end = 2841
-    _globals["_LASTPACKET"]._serialized_start = 2843
-    _globals["_LASTPACKET"]._serialized_end = 2891
-    _globals["_HALTED"]._serialized_start = 2893
-    _globals["_HALTED"]._serialized_end = 2937
-    _globals["_RANDRY"]._serialized_start = 2939
-    _globals["_RANDRY"]._serialized_end = 2966
-    _globals["_RECONNECTING"]._serialized_start = 2968
-    _globals["_RECONNECTING"]._serialized_end = 2982
-    _globals["_RECONNECTED"]._serialized_start = 2984
-    _globals["_RECONNECTED"]._serialized_end = 2997
-    _globals["_DISCONNECTED"]._serialized_start = 2999
-    _globals["_DISCONNECTED"]._serialized_end = 3106
-    _globals["_REFUSED"]._serialized_start = 3108
-    _globals["_REFUSED"]._serialized_end = 3130
-    _globals["_STATS"]._serialized_start = 3133
-    _globals["_STATS"]._serialized_end = 3385
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'Z<github.com/trunkline/trunkline/media-engine/internal/mediapb'
+  _globals['_PARTICIPANTJOINED_ATTRIBUTESENTRY']._loaded_options = None
+  _globals['_PARTICIPANTJOINED_ATTRIBUTESENTRY']._serialized_options = b'8\001'
+  _globals['_COMMAND']._serialized_start=36
+  _globals['_COMMAND']._serialized_end=706
+  _globals['_JOIN']._serialized_start=708
+  _globals['_JOIN']._serialized_end=758
+  _globals['_LEAVE']._serialized_start=760
+  _globals['_LEAVE']._serialized_end=767
+  _globals['_LISTENTO']._serialized_start=769
+  _globals['_LISTENTO']._serialized_end=797
+  _globals['_PUBLISH']._serialized_start=799
+  _globals['_PUBLISH']._serialized_end=808
+  _globals['_HIDE']._serialized_start=810
+  _globals['_HIDE']._serialized_end=816
+  _globals['_PLAY']._serialized_start=818
+  _globals['_PLAY']._serialized_end=856
+  _globals['_END']._serialized_start=858
+  _globals['_END']._serialized_end=882
+  _globals['_PAUSE']._serialized_start=884
+  _globals['_PAUSE']._serialized_end=891
+  _globals['_RESUME']._serialized_start=893
+  _globals['_RESUME']._serialized_end=901
+  _globals['_FLUSH']._serialized_start=903
+  _globals['_FLUSH']._serialized_end=910
+  _globals['_SENDDTMF']._serialized_start=912
+  _globals['_SENDDTMF']._serialized_end=938
+  _globals['_SENDDATA']._serialized_start=940
+  _globals['_SENDDATA']._serialized_end=982
+  _globals['_IMPAIR']._serialized_start=984
+  _globals['_IMPAIR']._serialized_end=1008
+  _globals['_ASKSTATS']._serialized_start=1010
+  _globals['_ASKSTATS']._serialized_end=1020
+  _globals['_REPORT']._serialized_start=1022
+  _globals['_REPORT']._serialized_end=1128
+  _globals['_FRAMES']._serialized_start=1130
+  _globals['_FRAMES']._serialized_end=1196
+  _globals['_FRAME']._serialized_start=1198
+  _globals['_FRAME']._serialized_end=1288
+  _globals['_EVENT']._serialized_start=1291
+  _globals['_EVENT']._serialized_end=2356
+  _globals['_READY']._serialized_start=2358
+  _globals['_READY']._serialized_end=2382
+  _globals['_JOINED']._serialized_start=2384
+  _globals['_JOINED']._serialized_end=2392
+  _globals['_LEFT']._serialized_start=2394
+  _globals['_LEFT']._serialized_end=2442
+  _globals['_PUBLISHED']._serialized_start=2444
+  _globals['_PUBLISHED']._serialized_end=2455
+  _globals['_PARTICIPANTJOINED']._serialized_start=2458
+  _globals['_PARTICIPANTJOINED']._serialized_end=2721
+  _globals['_PARTICIPANTJOINED_ATTRIBUTESENTRY']._serialized_start=2630
+  _globals['_PARTICIPANTJOINED_ATTRIBUTESENTRY']._serialized_end=2679
+  _globals['_PARTICIPANTJOINED_KIND']._serialized_start=2681
+  _globals['_PARTICIPANTJOINED_KIND']._serialized_end=2721
+  _globals['_PARTICIPANTLEFT']._serialized_start=2723
+  _globals['_PARTICIPANTLEFT']._serialized_end=2758
+  _globals['_TRACKHEARD']._serialized_start=2760
+  _globals['_TRACKHEARD']._serialized_end=2772
+  _globals['_LISTENING']._serialized_start=2774
+  _globals['_LISTENING']._serialized_end=2785
+  _globals['_DTMF']._serialized_start=2787
+  _globals['_DTMF']._serialized_end=2808
+  _globals['_DATA']._serialized_start=2810
+  _globals['_DATA']._serialized_end=2848
+  _globals['_MUTED']._serialized_start=2850
+  _globals['_MUTED']._serialized_end=2872
+  _globals['_FIRSTPACKET']._serialized_start=2874
+  _globals['_FIRSTPACKET']._serialized_end=2906
+  _globals['_LASTPACKET']._serialized_start=2908
+  _globals['_LASTPACKET']._serialized_end=2956
+  _globals['_HALTED']._serialized_start=2958
+  _globals['_HALTED']._serialized_end=3002
+  _globals['_RANDRY']._serialized_start=3004
+  _globals['_RANDRY']._serialized_end=3031
+  _globals['_RECONNECTING']._serialized_start=3033
+  _globals['_RECONNECTING']._serialized_end=3047
+  _globals['_RECONNECTED']._serialized_start=3049
+  _globals['_RECONNECTED']._serialized_end=3062
+  _globals['_DISCONNECTED']._serialized_start=3064
+  _globals['_DISCONNECTED']._serialized_end=3171
+  _globals['_REFUSED']._serialized_start=3173
+  _globals['_REFUSED']._serialized_end=3195
+  _globals['_STATS']._serialized_start=3198
+  _globals['_STATS']._serialized_end=3450
 # @@protoc_insertion_point(module_scope)

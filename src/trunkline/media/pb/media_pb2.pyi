@@ -8,23 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Command(_message.Message):
-    __slots__ = (
-        "leg",
-        "join",
-        "leave",
-        "listen_to",
-        "publish",
-        "hide",
-        "play",
-        "end",
-        "pause",
-        "resume",
-        "flush",
-        "send_dtmf",
-        "ask_stats",
-        "send_data",
-        "impair",
-    )
+    __slots__ = ("leg", "join", "leave", "listen_to", "publish", "hide", "play", "end", "pause", "resume", "flush", "send_dtmf", "ask_stats", "send_data", "impair")
     LEG_FIELD_NUMBER: _ClassVar[int]
     JOIN_FIELD_NUMBER: _ClassVar[int]
     LEAVE_FIELD_NUMBER: _ClassVar[int]
@@ -55,24 +39,7 @@ class Command(_message.Message):
     ask_stats: AskStats
     send_data: SendData
     impair: Impair
-    def __init__(
-        self,
-        leg: _Optional[int] = ...,
-        join: _Optional[_Union[Join, _Mapping]] = ...,
-        leave: _Optional[_Union[Leave, _Mapping]] = ...,
-        listen_to: _Optional[_Union[ListenTo, _Mapping]] = ...,
-        publish: _Optional[_Union[Publish, _Mapping]] = ...,
-        hide: _Optional[_Union[Hide, _Mapping]] = ...,
-        play: _Optional[_Union[Play, _Mapping]] = ...,
-        end: _Optional[_Union[End, _Mapping]] = ...,
-        pause: _Optional[_Union[Pause, _Mapping]] = ...,
-        resume: _Optional[_Union[Resume, _Mapping]] = ...,
-        flush: _Optional[_Union[Flush, _Mapping]] = ...,
-        send_dtmf: _Optional[_Union[SendDtmf, _Mapping]] = ...,
-        ask_stats: _Optional[_Union[AskStats, _Mapping]] = ...,
-        send_data: _Optional[_Union[SendData, _Mapping]] = ...,
-        impair: _Optional[_Union[Impair, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, leg: _Optional[int] = ..., join: _Optional[_Union[Join, _Mapping]] = ..., leave: _Optional[_Union[Leave, _Mapping]] = ..., listen_to: _Optional[_Union[ListenTo, _Mapping]] = ..., publish: _Optional[_Union[Publish, _Mapping]] = ..., hide: _Optional[_Union[Hide, _Mapping]] = ..., play: _Optional[_Union[Play, _Mapping]] = ..., end: _Optional[_Union[End, _Mapping]] = ..., pause: _Optional[_Union[Pause, _Mapping]] = ..., resume: _Optional[_Union[Resume, _Mapping]] = ..., flush: _Optional[_Union[Flush, _Mapping]] = ..., send_dtmf: _Optional[_Union[SendDtmf, _Mapping]] = ..., ask_stats: _Optional[_Union[AskStats, _Mapping]] = ..., send_data: _Optional[_Union[SendData, _Mapping]] = ..., impair: _Optional[_Union[Impair, _Mapping]] = ...) -> None: ...
 
 class Join(_message.Message):
     __slots__ = ("url", "token", "shared")
@@ -158,9 +125,7 @@ class Report(_message.Message):
     EVENT_FIELD_NUMBER: _ClassVar[int]
     frames: Frames
     event: Event
-    def __init__(
-        self, frames: _Optional[_Union[Frames, _Mapping]] = ..., event: _Optional[_Union[Event, _Mapping]] = ...
-    ) -> None: ...
+    def __init__(self, frames: _Optional[_Union[Frames, _Mapping]] = ..., event: _Optional[_Union[Event, _Mapping]] = ...) -> None: ...
 
 class Frames(_message.Message):
     __slots__ = ("at_us", "frames")
@@ -168,9 +133,7 @@ class Frames(_message.Message):
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     at_us: int
     frames: _containers.RepeatedCompositeFieldContainer[Frame]
-    def __init__(
-        self, at_us: _Optional[int] = ..., frames: _Optional[_Iterable[_Union[Frame, _Mapping]]] = ...
-    ) -> None: ...
+    def __init__(self, at_us: _Optional[int] = ..., frames: _Optional[_Iterable[_Union[Frame, _Mapping]]] = ...) -> None: ...
 
 class Frame(_message.Message):
     __slots__ = ("leg", "sequence", "level_dbov", "concealed", "pcm")
@@ -184,39 +147,10 @@ class Frame(_message.Message):
     level_dbov: int
     concealed: bool
     pcm: bytes
-    def __init__(
-        self,
-        leg: _Optional[int] = ...,
-        sequence: _Optional[int] = ...,
-        level_dbov: _Optional[int] = ...,
-        concealed: bool = ...,
-        pcm: _Optional[bytes] = ...,
-    ) -> None: ...
+    def __init__(self, leg: _Optional[int] = ..., sequence: _Optional[int] = ..., level_dbov: _Optional[int] = ..., concealed: bool = ..., pcm: _Optional[bytes] = ...) -> None: ...
 
 class Event(_message.Message):
-    __slots__ = (
-        "leg",
-        "at_us",
-        "ready",
-        "joined",
-        "left",
-        "published",
-        "participant_joined",
-        "participant_left",
-        "track_heard",
-        "dtmf",
-        "first_packet",
-        "last_packet",
-        "halted",
-        "ran_dry",
-        "reconnecting",
-        "reconnected",
-        "disconnected",
-        "refused",
-        "stats",
-        "data",
-        "muted",
-    )
+    __slots__ = ("leg", "at_us", "ready", "joined", "left", "published", "participant_joined", "participant_left", "track_heard", "dtmf", "first_packet", "last_packet", "halted", "ran_dry", "reconnecting", "reconnected", "disconnected", "refused", "stats", "data", "muted", "listening")
     LEG_FIELD_NUMBER: _ClassVar[int]
     AT_US_FIELD_NUMBER: _ClassVar[int]
     READY_FIELD_NUMBER: _ClassVar[int]
@@ -238,6 +172,7 @@ class Event(_message.Message):
     STATS_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     MUTED_FIELD_NUMBER: _ClassVar[int]
+    LISTENING_FIELD_NUMBER: _ClassVar[int]
     leg: int
     at_us: int
     ready: Ready
@@ -259,30 +194,8 @@ class Event(_message.Message):
     stats: Stats
     data: Data
     muted: Muted
-    def __init__(
-        self,
-        leg: _Optional[int] = ...,
-        at_us: _Optional[int] = ...,
-        ready: _Optional[_Union[Ready, _Mapping]] = ...,
-        joined: _Optional[_Union[Joined, _Mapping]] = ...,
-        left: _Optional[_Union[Left, _Mapping]] = ...,
-        published: _Optional[_Union[Published, _Mapping]] = ...,
-        participant_joined: _Optional[_Union[ParticipantJoined, _Mapping]] = ...,
-        participant_left: _Optional[_Union[ParticipantLeft, _Mapping]] = ...,
-        track_heard: _Optional[_Union[TrackHeard, _Mapping]] = ...,
-        dtmf: _Optional[_Union[Dtmf, _Mapping]] = ...,
-        first_packet: _Optional[_Union[FirstPacket, _Mapping]] = ...,
-        last_packet: _Optional[_Union[LastPacket, _Mapping]] = ...,
-        halted: _Optional[_Union[Halted, _Mapping]] = ...,
-        ran_dry: _Optional[_Union[RanDry, _Mapping]] = ...,
-        reconnecting: _Optional[_Union[Reconnecting, _Mapping]] = ...,
-        reconnected: _Optional[_Union[Reconnected, _Mapping]] = ...,
-        disconnected: _Optional[_Union[Disconnected, _Mapping]] = ...,
-        refused: _Optional[_Union[Refused, _Mapping]] = ...,
-        stats: _Optional[_Union[Stats, _Mapping]] = ...,
-        data: _Optional[_Union[Data, _Mapping]] = ...,
-        muted: _Optional[_Union[Muted, _Mapping]] = ...,
-    ) -> None: ...
+    listening: Listening
+    def __init__(self, leg: _Optional[int] = ..., at_us: _Optional[int] = ..., ready: _Optional[_Union[Ready, _Mapping]] = ..., joined: _Optional[_Union[Joined, _Mapping]] = ..., left: _Optional[_Union[Left, _Mapping]] = ..., published: _Optional[_Union[Published, _Mapping]] = ..., participant_joined: _Optional[_Union[ParticipantJoined, _Mapping]] = ..., participant_left: _Optional[_Union[ParticipantLeft, _Mapping]] = ..., track_heard: _Optional[_Union[TrackHeard, _Mapping]] = ..., dtmf: _Optional[_Union[Dtmf, _Mapping]] = ..., first_packet: _Optional[_Union[FirstPacket, _Mapping]] = ..., last_packet: _Optional[_Union[LastPacket, _Mapping]] = ..., halted: _Optional[_Union[Halted, _Mapping]] = ..., ran_dry: _Optional[_Union[RanDry, _Mapping]] = ..., reconnecting: _Optional[_Union[Reconnecting, _Mapping]] = ..., reconnected: _Optional[_Union[Reconnected, _Mapping]] = ..., disconnected: _Optional[_Union[Disconnected, _Mapping]] = ..., refused: _Optional[_Union[Refused, _Mapping]] = ..., stats: _Optional[_Union[Stats, _Mapping]] = ..., data: _Optional[_Union[Data, _Mapping]] = ..., muted: _Optional[_Union[Muted, _Mapping]] = ..., listening: _Optional[_Union[Listening, _Mapping]] = ...) -> None: ...
 
 class Ready(_message.Message):
     __slots__ = ("version",)
@@ -311,7 +224,6 @@ class ParticipantJoined(_message.Message):
         WEBRTC: _ClassVar[ParticipantJoined.Kind]
         PHONE: _ClassVar[ParticipantJoined.Kind]
         AGENT: _ClassVar[ParticipantJoined.Kind]
-
     WEBRTC: ParticipantJoined.Kind
     PHONE: ParticipantJoined.Kind
     AGENT: ParticipantJoined.Kind
@@ -322,19 +234,13 @@ class ParticipantJoined(_message.Message):
         key: str
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
-
     IDENTITY_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
     identity: str
     kind: ParticipantJoined.Kind
     attributes: _containers.ScalarMap[str, str]
-    def __init__(
-        self,
-        identity: _Optional[str] = ...,
-        kind: _Optional[_Union[ParticipantJoined.Kind, str]] = ...,
-        attributes: _Optional[_Mapping[str, str]] = ...,
-    ) -> None: ...
+    def __init__(self, identity: _Optional[str] = ..., kind: _Optional[_Union[ParticipantJoined.Kind, str]] = ..., attributes: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ParticipantLeft(_message.Message):
     __slots__ = ("identity",)
@@ -343,6 +249,10 @@ class ParticipantLeft(_message.Message):
     def __init__(self, identity: _Optional[str] = ...) -> None: ...
 
 class TrackHeard(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Listening(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
@@ -412,13 +322,7 @@ class Disconnected(_message.Message):
     detail: str
     by_server: bool
     stats: Stats
-    def __init__(
-        self,
-        reason: _Optional[str] = ...,
-        detail: _Optional[str] = ...,
-        by_server: bool = ...,
-        stats: _Optional[_Union[Stats, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, reason: _Optional[str] = ..., detail: _Optional[str] = ..., by_server: bool = ..., stats: _Optional[_Union[Stats, _Mapping]] = ...) -> None: ...
 
 class Refused(_message.Message):
     __slots__ = ("why",)
@@ -427,22 +331,7 @@ class Refused(_message.Message):
     def __init__(self, why: _Optional[str] = ...) -> None: ...
 
 class Stats(_message.Message):
-    __slots__ = (
-        "received",
-        "lost",
-        "late",
-        "duplicate",
-        "concealed",
-        "fec_used",
-        "sent",
-        "late_ticks",
-        "dropped_ticks",
-        "target_ms",
-        "legs",
-        "ran_dry",
-        "malformed",
-        "refused",
-    )
+    __slots__ = ("received", "lost", "late", "duplicate", "concealed", "fec_used", "sent", "late_ticks", "dropped_ticks", "target_ms", "legs", "ran_dry", "malformed", "refused")
     RECEIVED_FIELD_NUMBER: _ClassVar[int]
     LOST_FIELD_NUMBER: _ClassVar[int]
     LATE_FIELD_NUMBER: _ClassVar[int]
@@ -471,20 +360,4 @@ class Stats(_message.Message):
     ran_dry: int
     malformed: int
     refused: int
-    def __init__(
-        self,
-        received: _Optional[int] = ...,
-        lost: _Optional[int] = ...,
-        late: _Optional[int] = ...,
-        duplicate: _Optional[int] = ...,
-        concealed: _Optional[int] = ...,
-        fec_used: _Optional[int] = ...,
-        sent: _Optional[int] = ...,
-        late_ticks: _Optional[int] = ...,
-        dropped_ticks: _Optional[int] = ...,
-        target_ms: _Optional[int] = ...,
-        legs: _Optional[int] = ...,
-        ran_dry: _Optional[int] = ...,
-        malformed: _Optional[int] = ...,
-        refused: _Optional[int] = ...,
-    ) -> None: ...
+    def __init__(self, received: _Optional[int] = ..., lost: _Optional[int] = ..., late: _Optional[int] = ..., duplicate: _Optional[int] = ..., concealed: _Optional[int] = ..., fec_used: _Optional[int] = ..., sent: _Optional[int] = ..., late_ticks: _Optional[int] = ..., dropped_ticks: _Optional[int] = ..., target_ms: _Optional[int] = ..., legs: _Optional[int] = ..., ran_dry: _Optional[int] = ..., malformed: _Optional[int] = ..., refused: _Optional[int] = ...) -> None: ...
