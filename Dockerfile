@@ -44,7 +44,8 @@ RUN apt-get update \
 # its owner from these folders.
 RUN groupadd --gid 10001 trunkline \
     && useradd --uid 10001 --gid trunkline --home-dir /app --no-create-home --shell /usr/sbin/nologin trunkline \
-    && install --directory --owner=trunkline --group=trunkline --mode=0750 /rendered /data /loadtest /loadtest/runs \
+    && install --directory --owner=trunkline --group=trunkline --mode=0750 \
+        /rendered /data /recordings /loadtest /loadtest/runs \
     && ln -s /app/src/trunkline/loadtest/load_test.py /loadtest/load_test.py
 
 COPY --from=go /usr/local/bin/trunkline-phone /usr/local/bin/trunkline-media /usr/local/bin/

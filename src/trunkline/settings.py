@@ -213,6 +213,12 @@ class Settings(BaseSettings):
     llm_tools: Path | None = None
     """Tools of the model, as YAML."""
 
+    recordings_dir: Path | None = None
+    """Where workers keep what was said in each call as WAV, and the collector finds it; None: nothing is recorded.
+    Whether callers must be told or asked is a matter of law."""
+    recordings_keep_days: Annotated[int, Field(ge=0, le=36500)] = 30
+    """Days after which workers delete a recording; 0: never."""
+
     # Metrics
     metrics_endpoint: str = "http://localhost:9100/ingest"
     """Where events go: UDP datagrams to this host and port, or HTTP posts with METRICS_TRANSPORT=http."""

@@ -20,6 +20,8 @@ from trunkline.agent.brains.brain import Call
 from trunkline.agent.clock import LoopClock
 from trunkline.agent.conversation import Conversation, ConversationParts, with_policy
 from trunkline.agent.orchestrator_client import OrchestratorClient
+from trunkline.agent.recorded_leg import RecordedLeg
+from trunkline.agent.recording import Recorder, Recording
 from trunkline.core import wire
 from trunkline.core.call import (
     AskAdmission,
@@ -105,6 +107,7 @@ class SessionTools:
         make_parts: Makes a conversation's parts, new for each call.
         policy: When the agent answers, for the records, in calls that have no policy of their own.
         renew_token: Makes a job's token, perhaps expired, valid again; raises ConfigError.
+        recorder: Records the calls; None: they are not recorded.
     """
 
     worker: str
@@ -115,6 +118,7 @@ class SessionTools:
     make_parts: Callable[[], ConversationParts]
     policy: str
     renew_token: Callable[[str], str]
+    recorder: Recorder | None = None
 
 
 class Session:
@@ -137,6 +141,7 @@ class Session:
         self._tasks: asyncio.TaskGroup | None = None
         self._leg: media.MediaLeg | None = None
         self._conversation: Conversation | None = None
+        self._recording: Recording | None = None
         self._caller = ""
         self._started_at = now()
         self._answered_at: float | None = None
@@ -180,6 +185,8 @@ class Session:
         """Takes 20 ms of the caller."""
         if self._conversation is not None:
             with self._border():
+                if self._recording is not None:
+                    self._recording.caller(frame)
                 self._conversation.on_frame(frame)
 
     def on_event(self, event: media.MediaEvent) -> None:
@@ -230,6 +237,9 @@ class Session:
                 log.info("call_answered")
                 assert self._conversation is not None
                 assert self._leg is not None
+                if self._tools.recorder is not None:
+                    self._recording = self._tools.recorder.begin(self.job.call)
+                    self._leg = RecordedLeg(self._leg, self._recording)
                 resumed = self.lease is not None and self.lease.admitted
                 self._conversation.begin(self._leg, Call(self.job.call, self._caller, resumed))
                 self._start(self._tell_answered())

@@ -28,6 +28,7 @@ from trunkline.agent.pipeline.smart_turn import SmartTurn
 from trunkline.agent.pipeline.stt import providers_warm
 from trunkline.agent.pipeline.vad import VoiceActivity
 from trunkline.agent.pulse import Pulse
+from trunkline.agent.recording import Recorder
 from trunkline.agent.room_token import renewed_token
 from trunkline.agent.session import Job, Session, SessionTools
 from trunkline.agent.turn_rules import endpointing_params, turn_params
@@ -72,6 +73,8 @@ class Worker:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._dispatch = Dispatch(settings, self)
         host = socket.gethostname()
+        folder = settings.recordings_dir
+        self._recorder = None if folder is None else Recorder(folder, settings.recordings_keep_days)
         self._pulse = Pulse(settings.worker_id, host, self._engine, self._marks, self._load)
         self._tools = SessionTools(
             worker=settings.worker_id,
@@ -81,6 +84,7 @@ class Worker:
             marks=self._marks,
             make_parts=self._make_parts,
             policy=settings.reply_on,
+            recorder=self._recorder,
             renew_token=lambda token: renewed_token(settings, token, time.time()),
         )
 
@@ -194,6 +198,8 @@ class Worker:
         await self._orchestrator.close()
         await self._brains.close()
         self._marks.close()
+        if self._recorder is not None:
+            await asyncio.to_thread(self._recorder.close)
         if self._smart_turn is not None:
             self._smart_turn.close()
         log.info("worker_stopped")
