@@ -5,7 +5,7 @@ GET  /summary        ?window_sec=N up to the horizon, ?metric=NAME for one durat
 GET  /stages         each stage's share of the RoundTrip; ?window_sec=, ?call=, ?worker=
 GET  /metrics        for Prometheus
 GET  /calls          ?limit=N, the newest first
-GET  /calls/{call}   all records of one call
+GET  /calls/{call}   all records of one call; /calls/{call}/recording: its sound, where it was recorded
 GET  /stats, /healthz
 GET  /               the page, see page.py
 """
@@ -17,12 +17,13 @@ import dataclasses
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import structlog
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, Response
 
 from trunkline.core.events import EventError, Record, is_call_id, parse_event, parse_json, read_event
 from trunkline.metrics import answers
@@ -33,7 +34,8 @@ from trunkline.metrics.exporter import Exporter
 from trunkline.metrics.hosts import HostGuard
 from trunkline.metrics.latency_collector import Collector
 from trunkline.metrics.looking_back import LookBack, Metric
-from trunkline.metrics.page import create_page
+from trunkline.metrics.page import HEADERS, create_page
+from trunkline.metrics.recordings import Recordings
 from trunkline.settings import Settings
 
 log = structlog.get_logger()
@@ -42,18 +44,20 @@ MAX_BODY_BYTES = 1_048_576
 BODY_TIMEOUT_S = 10.0
 
 
-def create_app(collector: Collector, host_names: Sequence[str] = ()) -> FastAPI:
+def create_app(collector: Collector, host_names: Sequence[str] = (), recordings_dir: Path | None = None) -> FastAPI:
     """The HTTP side of a collector. Errors are answered as `{"error": one line}`.
 
     Args:
         collector: What it tells of.
         host_names: Its names that have dots; "*" makes any name good.
+        recordings_dir: Where the workers keep recordings; None: there are none.
     """
     app = FastAPI(title="trunkline metrics", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.collector = collector
     if "*" not in host_names:
         app.add_middleware(HostGuard, allowed=host_names)
     exporter = Exporter(collector)
+    recordings = Recordings(recordings_dir)
 
     @app.exception_handler(RequestValidationError)
     async def _refuse_query(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -93,6 +97,13 @@ def create_app(collector: Collector, host_names: Sequence[str] = ()) -> FastAPI:
         heard = [dataclasses.asdict(record) for record in history.heard]
         return JSONResponse({"call": call, "record": _record(history), "turns": turns, "heard": heard})
 
+    @app.get("/calls/{call}/recording")
+    async def recording(call: str) -> Response:
+        path = recordings.find(call)
+        if path is None:
+            return _error(404, "this call was not recorded, or its recording is gone")
+        return FileResponse(path, media_type="audio/wav", headers=HEADERS)
+
     @app.get("/metrics")
     async def metrics(request: Request) -> Response:
         body, content_type = exporter.page(request.headers.get("accept", ""))
@@ -106,7 +117,7 @@ def create_app(collector: Collector, host_names: Sequence[str] = ()) -> FastAPI:
     async def healthz() -> JSONResponse:
         return JSONResponse({"status": "ok"})
 
-    app.include_router(create_page(collector))
+    app.include_router(create_page(collector, recordings))
     return app
 
 
@@ -125,7 +136,7 @@ async def collecting(settings: Settings, door: socket.socket) -> AsyncIterator[F
         datagrams.open()
         log.info("metrics_started", port=door.getsockname()[1])
         try:
-            yield create_app(collector, settings.metrics_host_names)
+            yield create_app(collector, settings.metrics_host_names, settings.recordings_dir)
         finally:
             datagrams.close()
             log.info("metrics_stopped", **{name: n for name, n in collector.stats().items() if type(n) is int})

@@ -25,6 +25,7 @@ from trunkline.core.units import us_to_ms
 from trunkline.core.wire import TurnOutcome, WorkerRecord
 from trunkline.metrics import answers, call_view
 from trunkline.metrics.latency_collector import Collector
+from trunkline.metrics.recordings import Recordings
 from trunkline.metrics.timeline import STEP_S, STEPS
 
 KEEP_S = 0.9
@@ -33,7 +34,7 @@ LISTED_CALLS = 50
 
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "connect-src 'self'; media-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -45,7 +46,7 @@ HEADERS = {
 _TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
 
 
-def create_page(collector: Collector) -> APIRouter:
+def create_page(collector: Collector, recordings: Recordings) -> APIRouter:
     """The routes of the page."""
     router = APIRouter()
     files = _files()
@@ -64,7 +65,8 @@ def create_page(collector: Collector) -> APIRouter:
         history = collector.calls.get(call) if is_call_id(call) else None
         if history is None:
             return JSONResponse({"error": "no such call, or not among the last ones"}, 404, HEADERS)
-        return JSONResponse(call_view.whole(history), headers=HEADERS)
+        recorded = recordings.find(call) is not None
+        return JSONResponse({**call_view.whole(history), "recorded": recorded}, headers=HEADERS)
 
     @router.get("/page/{name}")
     async def file(name: str) -> Response:

@@ -10,6 +10,7 @@ const TIMEOUT_MS = 5000;
 
 const $ = (id) => document.getElementById(id);
 let last = null;
+let only = "";
 const shown = { calls: "", call: "" };
 let wake = () => {};
 
@@ -59,7 +60,10 @@ function connection(state, text) {
 function show({ window, durations, totals, workers, events, chart, calls }) {
   $("window").textContent = span(window.window_sec);
   const answered = window.turns - window.unanswered;
+  const now = workers.reduce((sum, worker) => sum + worker.calls, 0);
+  const room = workers.reduce((sum, worker) => sum + (worker.draining ? 0 : worker.capacity), 0);
   tiles($("counts"), [
+    ["calls now", now, workers.length ? `room for ${room}, on ${workers.length} ${workers.length === 1 ? "worker" : "workers"}` : "no worker is heard of"],
     ["calls ended", window.calls, `${totals.calls} since start`],
     ["turns", window.turns, `${totals.turns} since start`],
     ["answered", percent(answered, window.turns), `${percent(totals.answered, totals.turns)} since start`],
@@ -69,15 +73,30 @@ function show({ window, durations, totals, workers, events, chart, calls }) {
   figures($("roundtrip-figures"), window.roundtrip);
   draw($("response-chart"), "Response", chart.response, chart);
   draw($("roundtrip-chart"), "RoundTrip", chart.roundtrip, chart);
+  listWorkers($("workers"), workers);
   stages($("stages"), window);
   listCalls(calls);
   const ear = durations.response_heard;
   $("events").textContent = [
-    `${workers} ${workers === 1 ? "worker" : "workers"} heard of in the last ${span(window.window_sec)}`,
     ear.count ? `Response at the callers’ ears: ${duration(ear.avg_ms)} on average` : null,
     `events: ${events.accepted} kept, ${events.lost} lost, ${events.refused} refused, ${events.dropped} dropped`,
   ].filter(Boolean).join(" · ");
   document.body.classList.toggle("losing", events.lost > 0 || events.dropped > 0);
+}
+
+function listWorkers(place, workers) {
+  $("workers-area").hidden = workers.length === 0;
+  const head = ["worker", "calls", "loop late", "frames late", "dropped"].map((name) => html("th", { scope: "col" }, name));
+  const rows = workers.map((worker) => {
+    const load = html("meter", { min: 0, max: Math.max(worker.capacity, worker.calls, 1), high: 0.9 * worker.capacity, value: worker.calls, "aria-hidden": "true" });
+    return html("tr", {},
+      html("th", { scope: "row", title: worker.host }, worker.worker, worker.draining && html("span", { class: "badge cut" }, "drains")),
+      html("td", {}, load, ` ${worker.calls} of ${worker.capacity}`),
+      html("td", {}, duration(worker.loop_lag_ms)),
+      html("td", {}, worker.late_ticks.toLocaleString("en")),
+      html("td", {}, worker.dropped_ticks.toLocaleString("en")));
+  });
+  place.replaceChildren(html("table", { class: "stage-table" }, html("thead", {}, html("tr", {}, head)), html("tbody", {}, rows)));
 }
 
 function tiles(place, found) {
@@ -123,13 +142,14 @@ function chosen() {
 }
 
 function listCalls(calls) {
-  const state = JSON.stringify([calls, chosen()]);
+  const state = JSON.stringify([calls, chosen(), only]);
   if (state === shown.calls) return; // Whoever is in the list with the keyboard stays there.
   shown.calls = state;
   $("start").hidden = calls.length > 0;
   $("calls-area").hidden = $("stages-area").hidden = calls.length === 0;
   const focused = document.activeElement?.dataset?.call;
-  $("calls").replaceChildren(html("ul", { class: "call-list" }, calls.map(callLine)));
+  const listed = only === "failed" ? calls.filter((call) => call.result !== null && call.result !== "success") : calls;
+  $("calls").replaceChildren(listed.length ? html("ul", { class: "call-list" }, listed.map(callLine)) : html("p", { class: "empty" }, "None of the last calls failed."));
   if (focused) [...$("calls").querySelectorAll("a")].find((link) => link.dataset.call === focused)?.focus();
 }
 
@@ -174,6 +194,13 @@ addEventListener("hashchange", async () => {
     $("call").scrollIntoView({ block: matchMedia("(max-width: 860px)").matches ? "start" : "nearest", behavior: calm ? "auto" : "smooth" });
   }
 });
+for (const button of document.querySelectorAll("#filter button")) {
+  button.addEventListener("click", () => {
+    only = button.dataset.only;
+    for (const each of document.querySelectorAll("#filter button")) each.setAttribute("aria-pressed", String(each === button));
+    if (last) listCalls(last.calls);
+  });
+}
 document.addEventListener("visibilitychange", () => document.hidden || wake());
 addEventListener("resize", () => last && show(last));
 run();

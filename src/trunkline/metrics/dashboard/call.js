@@ -4,7 +4,12 @@ import { STAGES, duration, html, length, svg, words } from "./dom.js";
 
 /** What stands in the place of one call. */
 export function callView(call) {
-  return [facts(call), call.turns.length ? lanes(call) : null, turns(call)].filter(Boolean);
+  return [facts(call), call.recorded && call.result !== null ? player(call) : null, call.turns.length ? lanes(call) : null, turns(call)].filter(Boolean);
+}
+
+/** The call's sound: the caller on the left, the agent on the right. Only when it is over: until then this is drawn anew with each turn. */
+function player(call) {
+  return html("audio", { controls: "", preload: "none", "aria-label": "recording of this call", src: `/calls/${encodeURIComponent(call.call)}/recording` });
 }
 
 function facts(call) {
