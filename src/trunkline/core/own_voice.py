@@ -34,6 +34,8 @@ _LATEST = round(LATEST_S * _RATE_HZ)
 _FFT = 1 << (_COMPARED + _LATEST - 1).bit_length()
 _TAPS = 40
 """10 ms of reflections around the strongest one."""
+_LONGEST = _COMPARED + _TAPS - 1
+"""So much of what was played may explain what is heard."""
 _BEFORE = 8
 _LOADING = 1e-3
 LOUDEST_ECHO = 0.25
@@ -134,7 +136,11 @@ class OwnVoice:
         sound = _thinned(heard[-_COMPARED * _STEP :])
         energy = float((sound * sound).sum())
         played = self._played(ended_at - LATEST_S - COMPARED_S, _COMPARED + _LATEST)
-        if sound.size < _COMPARED or energy == 0.0 or not played.any():
+        if sound.size < _COMPARED or energy == 0.0:
+            return 0.0
+        powers = np.concatenate([[0.0], np.cumsum(played * played)])
+        if energy > LOUDEST_ECHO * float((powers[_LONGEST:] - powers[:-_LONGEST]).max()):
+            # Louder than an echo of whatever was played: mostly this spares everything below.
             return 0.0
         if self._delay is not None:
             # A line's echo stays where it is: mostly this spares the search.
@@ -144,7 +150,6 @@ class OwnVoice:
         # Correlation with each delay, and the energy of what was played in the time that it would answer for.
         spectrum = np.fft.rfft(played, _FFT)
         likeness = np.fft.irfft(spectrum * np.fft.rfft(sound, _FFT).conj(), _FFT)[: _LATEST + 1]
-        powers = np.concatenate([[0.0], np.cumsum(played * played)])
         power = powers[_COMPARED:] - powers[:-_COMPARED]
         floor = power.max() * 1e-3 + 1e-9
         best = int(np.argmax(likeness**2 / (power + floor)))
@@ -196,7 +201,7 @@ def _thinned(samples: Pcm) -> Signal:
 
 def _explained(sound: Signal, energy: float, played: Signal, first: int) -> float:
     """The share of a sound's energy that the best filter over what was played from there on gives back."""
-    part = played[first : first + _COMPARED + _TAPS - 1]
+    part = played[first : first + _LONGEST]
     if float((part * part).sum()) * LOUDEST_ECHO < energy:
         return 0.0
     alike = np.correlate(part, sound, "valid")
