@@ -122,11 +122,11 @@ async def pipecat_process_per_call(scene: Scene, new_line: NewLine, orders: list
 async def livekit_agents(scene: Scene, new_line: NewLine, orders: list[Order]) -> AsyncIterator[Contestant]:
     """One worker, which makes a process for each call and keeps one waiting."""
     async with _servers(scene, "livekit-agents") as (plan, rooms), AsyncExitStack() as processes:
-        port = free_ports(HOST).metrics
+        ready = plan.run_dir / "ready"
         command = (str(PYTHON["livekit-agents"]), str(HERE / "livekit_agent.py"), "start", "--log-level", "ERROR")
-        env = {"LIVEKIT_URL": plan.env["LIVEKIT_HOST"], "PEERS_PORT": str(port)}
+        env = {"LIVEKIT_URL": plan.env["LIVEKIT_HOST"], "PEERS_READY": str(ready)}
         worker = await processes.enter_async_context(_process(scene, plan, "worker", *command, **env))
-        await _until_served(f"http://{HOST}:{port}/", worker)
+        await _until_ready(ready, worker)
         yield Contestant(_PeerDoor(plan, rooms, new_line, None), [worker.pid])
 
 
@@ -214,16 +214,13 @@ async def _process(
                 await process.wait()
 
 
-async def _until_served(url: str, process: asyncio.subprocess.Process) -> None:
-    async with httpx.AsyncClient(timeout=2, trust_env=False) as http, asyncio.timeout(START_TIMEOUT_S):
-        while process.returncode is None:
-            try:
-                if (await http.get(url)).status_code == 200:
-                    return
-            except httpx.HTTPError:
-                pass
+async def _until_ready(ready: Path, process: asyncio.subprocess.Process) -> None:
+    """Waits for a worker to be registered: a job that comes before goes to nobody."""
+    async with asyncio.timeout(START_TIMEOUT_S):
+        while not await asyncio.to_thread(ready.exists):
+            if process.returncode is not None:
+                raise UpstreamUnavailableError("LiveKit Agents", f"its worker ended with {process.returncode}")
             await asyncio.sleep(0.2)
-    raise UpstreamUnavailableError("LiveKit Agents", f"its worker ended with {process.returncode}")
 
 
 CONTESTANTS: dict[str, Callable[..., AbstractAsyncContextManager[Contestant]]] = {

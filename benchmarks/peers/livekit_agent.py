@@ -1,13 +1,14 @@
 """A LiveKit Agents worker: Silero, Deepgram, one answer a burst, ElevenLabs. Runs in .cache/peers.
 
-    PEERS_PROVIDERS=ws://HOST:PORT PEERS_PORT=8081 python livekit_agent.py start --log-level ERROR
+    PEERS_PROVIDERS=ws://HOST:PORT PEERS_READY=FILE python livekit_agent.py start --log-level ERROR
 
-Answers jobs for the agent named "peer". GET / on PEERS_PORT tells whether it is there.
+Answers jobs for the agent named "peer". Makes the file PEERS_READY when LiveKit knows it.
 """
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from livekit.agents import (
     Agent,
@@ -32,7 +33,7 @@ server = AgentServer(
     num_idle_processes=1,
     initialize_process_timeout=60.0,
     host="127.0.0.1",
-    port=int(os.environ["PEERS_PORT"]),
+    port=0,
 )
 
 
@@ -44,6 +45,7 @@ def warm(process: JobProcess) -> None:
 
 
 server.setup_fnc = warm
+server.on("worker_registered", lambda *_: Path(os.environ["PEERS_READY"]).touch())
 
 
 @server.rtc_session(agent_name="peer")

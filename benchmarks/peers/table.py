@@ -52,11 +52,11 @@ def show(found: Found) -> None:
                 name if number == 0 else "",
                 str(each.calls) if each.carried else f"{each.calls} not carried",
                 f"{each.bursts - each.unanswered - each.wrong}/{each.bursts}",
-                _beside(each.average_ms, base and base.average_ms, "ms"),
+                _beside(each.average_ms, base.average_ms if base else None, "ms"),
                 f"{each.p50_ms:.0f} ms",
                 f"{each.p95_ms:.0f} ms",
-                _beside(each.mcore_a_call, base and base.mcore_a_call),
-                _beside(each.mib_a_call, base and base.mib_a_call),
+                _beside(each.mcore_a_call, base.mcore_a_call if base else None),
+                _beside(each.mib_a_call, base.mib_a_call if base else None),
             )
         if name == OURS:
             for each in steps:
