@@ -3,7 +3,7 @@
 #   make test    every check and test, on the real servers
 .DEFAULT_GOAL := help
 
-.PHONY: help setup browser servers bench-media demo up test check unit go-test format proto wheel clean
+.PHONY: help setup browser servers bench-media bench-conversation demo up test check unit go-test format proto wheel clean
 
 VENV := .venv/bin
 # go.sum has what livekit's modules need; the proxy does not list them, so Go must not ask.
@@ -41,6 +41,9 @@ go-test: ## tests of the Go module; needs libopus-dev
 
 bench-media: servers ## what the media engines cost and how long the road is, against limits; about seven minutes
 	$(VENV)/python benchmarks/media.py --limits
+
+bench-conversation: servers ## how long a caller waits, barge-in, failover, against limits; about twelve minutes
+	$(VENV)/python -m benchmarks.conversation
 
 test: setup browser servers check go-test ## every check and test; what .ci/run calls
 	TRUNKLINE_REQUIRE_SERVERS=1 $(VENV)/pytest -q
