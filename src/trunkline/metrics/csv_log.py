@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import TypeAlias
 
@@ -45,7 +46,8 @@ _CALL_FIELDS = (
 _MARKS = tuple(Mark)
 TURN_HEADER = ("received_at", *_TURN_FIELDS, "roundtrip_ms", "response_ms", *(f"{mark}_us" for mark in _MARKS))
 CALL_HEADER = ("received_at", *_CALL_FIELDS)
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA = frozenset("=+-@\t\r\n")
+_turn_cells, _call_cells = attrgetter(*_TURN_FIELDS), attrgetter(*_CALL_FIELDS)
 
 
 class CsvLog:
@@ -116,7 +118,8 @@ class CsvLog:
         for _ in range(len(self._waiting)):
             at, record = self._waiting.popleft()
             files = self._turns if isinstance(record, TurnRecord) else self._calls
-            row = [at.isoformat(timespec="milliseconds"), *(_safe(cell) for cell in _row(record))]
+            cells = [_safe(cell) if type(cell) is str else cell for cell in _row(record)]
+            row = [at.isoformat(timespec="milliseconds"), *cells]
             found.setdefault((files, at.date()), []).append(row)
         for (files, day), rows in found.items():
             try:
@@ -133,14 +136,9 @@ class CsvLog:
 
 def _row(record: TurnRecord | CallRecord) -> list[Cell]:
     if isinstance(record, CallRecord):
-        return [getattr(record, field) for field in _CALL_FIELDS]
-    marks = record.marks_us
-    return [
-        *(getattr(record, field) for field in _TURN_FIELDS),
-        _ms(roundtrip_us(record)),
-        _ms(response_us(record)),
-        *(marks.get(mark) for mark in _MARKS),
-    ]
+        return [*_call_cells(record)]
+    times = _ms(roundtrip_us(record)), _ms(response_us(record))
+    return [*_turn_cells(record), *times, *map(record.marks_us.get, _MARKS)]
 
 
 def _lines(rows: Iterable[Iterable[Cell]]) -> bytes:
@@ -153,8 +151,8 @@ def _ms(microseconds: int | None) -> float | None:
     return None if microseconds is None else us_to_ms(microseconds)
 
 
-def _safe(cell: Cell) -> Cell:
+def _safe(text: str) -> str:
     """Text that neither runs as a formula in a spreadsheet nor ends a row; the words come from a caller's mouth."""
-    if not isinstance(cell, str):
-        return cell
-    return ("'" + cell if cell.startswith(_FORMULA) else cell).replace("\r\n", "\n")
+    if text[:1] in _FORMULA:
+        text = "'" + text
+    return text.replace("\r\n", "\n")
