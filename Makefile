@@ -3,7 +3,7 @@
 #   make test    every check and test, on the real servers
 .DEFAULT_GOAL := help
 
-.PHONY: help setup browser servers bench-media bench-conversation demo up test check unit go-test format proto wheel clean
+.PHONY: help setup browser servers bench-100 bench-phone bench-media bench-conversation demo up test check unit go-test format proto wheel clean
 
 VENV := .venv/bin
 # go.sum has what livekit's modules need; the proxy does not list them, so Go must not ask.
@@ -39,8 +39,14 @@ unit: setup ## the fast tests
 go-test: ## tests of the Go module; needs libopus-dev
 	cd media-engine && go vet $(GO_OPTIONS) ./... && go test $(GO_OPTIONS) ./...
 
+bench-100: servers ## 100 calls at once and everything that carries them here, against limits; about six minutes
+	$(VENV)/python -m benchmarks.hundred --judge
+
+bench-phone: servers ## how many phone calls over SIP at once keep the limits here; up to eight minutes
+	$(VENV)/python -m benchmarks.hundred --phone
+
 bench-media: servers ## what the media engines cost and how long the road is, against limits; about seven minutes
-	$(VENV)/python benchmarks/media.py --limits
+	$(VENV)/python -m benchmarks.media --limits
 
 bench-conversation: servers ## how long a caller waits, barge-in, failover, against limits; about twelve minutes
 	$(VENV)/python -m benchmarks.conversation

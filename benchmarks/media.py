@@ -1,13 +1,14 @@
 """What the media engines cost and how long the road is: agents that send back what they hear, on a real livekit-server.
 
-    .venv/bin/python benchmarks/media.py --engine native --calls 100 --seconds 60     one run
-    .venv/bin/python benchmarks/media.py --limits                                     `make bench-media`: all, judged
+    .venv/bin/python -m benchmarks.media --engine native --calls 100 --seconds 60     one run
+    .venv/bin/python -m benchmarks.media --limits                                     `make bench-media`: all, judged
 
 The agents' side is this process and its engine; the callers are another process with a native engine of its own. Each
 caller speaks 30 % of the time. The road is the time from the first packet of a caller's speech to the instant at which
 the first sound of it that comes back can be played, on one clock: caller's engine, SFU, agent's engine, Python, agent's
 engine, SFU, caller's engine. It depends on how the 20 ms ticks of the two engines happen to lie to each other, so take
-several runs. On time is a packet that its jitter buffer could still play. mcore are thousandths of one core, from /proc, over the measured seconds.
+several runs. On time is a packet that its jitter buffer could still play. mcore are thousandths of one core, from
+/proc, over the measured seconds.
 """
 
 from __future__ import annotations
@@ -27,9 +28,6 @@ from pathlib import Path
 
 import numpy as np
 import uvloop
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from benchmarks import phone_calls
 from benchmarks.limits import Limit, judge
 from tests.sfu import LiveKit, serve_livekit
@@ -189,7 +187,7 @@ async def measure(livekit: LiveKit, engine_name: str, calls: int, seconds: float
     pid = engine.pid if isinstance(engine, NativeEngine) else None
     memory_before = memory_mib(pid) if pid else memory_mib(os.getpid())
     tokens = [livekit.token(f"room-{n}", f"caller-{n}") for n in range(calls)]
-    command = [sys.executable, __file__, "--callers", livekit.url, "--seconds", str(seconds)]
+    command = [sys.executable, "-m", "benchmarks.media", "--callers", livekit.url, "--seconds", str(seconds)]
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 24
     )
