@@ -174,7 +174,7 @@ if command -v redis-server >/dev/null && command -v livekit-server >/dev/null &&
     start orchestrator env "${shared[@]}" ORCH_LISTEN="127.0.0.1:$orchestrator" trunkline orchestrator
     answers orchestrator "http://127.0.0.1:$orchestrator/readyz"
     start agent env "${shared[@]}" WORKER_ID=agent-check trunkline agent
-    says agent worker_registered
+    says agent worker_connected
     inside env "${shared[@]}" sh -c 'cd /loadtest && timeout 120 python load_test.py --concurrency 2 --turns 1 \
         --burst-seconds 3' >"$work/loadtest.log" 2>&1 || { tail -20 "$work/loadtest.log" >&2; die "load test"; }
     say "load test: 2 callers, every turn answered"

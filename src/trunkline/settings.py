@@ -150,7 +150,6 @@ class Settings(BaseSettings):
     """Comma-separated E.164 numbers or prefixes ending in * to which a call may be transferred; empty: none."""
 
     # Agent worker
-    agent_name: str = "trunkline"
     worker_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")] = Field(
         default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
@@ -33,13 +34,15 @@ async def registry(redis: Redis, redis_url: str) -> AsyncIterator[Registry]:
     await registry.close()
 
 
-async def beat(registry: Registry, worker: str = "w1", soft: int = 2, held: dict[str, int] | None = None) -> list[str]:
+async def beat(
+    registry: Registry, worker: str = "w1", soft: int = 2, held: dict[str, int] | None = None, hard: int = 34
+) -> list[str]:
     calls = [wire.HeldLease(call=call, fence=fence) for call, fence in (held or {}).items()]
-    return await registry.heartbeat(worker, wire.Heartbeat(soft_capacity=soft, hard_capacity=34, calls=calls))
+    return await registry.heartbeat(worker, wire.Heartbeat(soft_capacity=soft, hard_capacity=hard, calls=calls))
 
 
 async def lease(registry: Registry, call: str, worker: str = "w1") -> wire.Lease:
-    return await registry.lease(call, wire.LeaseRequest(worker=worker, room=wire.room_of(call), job="J"))
+    return await registry.lease(call, wire.LeaseRequest(worker=worker, room=wire.room_of(call)))
 
 
 async def age_lease(redis: Redis, call: str) -> None:
@@ -76,7 +79,7 @@ async def test_a_hundred_at_once_get_exactly_the_slots_there_are(registry: Regis
     results = await asyncio.gather(
         *(registry.reserve(f"c{n}", PHONE, "", 0) for n in range(100)), return_exceptions=True
     )
-    assert sum(result is True for result in results) == 40
+    assert sum(result == "w1" for result in results) == 40
     assert sum(isinstance(result, CapacityError) for result in results) == 60
 
 
@@ -115,7 +118,7 @@ async def test_a_lease_is_refused(registry: Registry, call: str, room: str, word
     await beat(registry)
     await registry.reserve("a", PHONE, "", 0)
     with pytest.raises(RegistryRefusalError, match=word):
-        await registry.lease(call, wire.LeaseRequest(worker="w1", room=room, job="J"))
+        await registry.lease(call, wire.LeaseRequest(worker="w1", room=room))
 
 
 async def test_a_token_admits_once_and_a_take_over_finds_the_caller_admitted(registry: Registry, redis: Redis) -> None:
@@ -156,14 +159,14 @@ async def test_one_of_many_orchestrators_rescues(registry: Registry, redis: Redi
     await lease(registry, "a")
     others = [Registry.at(redis_url) for _ in range(5)]
     [call] = (await registry.snapshot()).calls
-    assert [await other.claim(call, give_up=False) for other in others] == [False] * 5
+    assert [await other.claim(call, give_up=False) for other in others] == [None] * 5
     await age_lease(redis, "a")
     claims = await asyncio.gather(*(other.claim(call, give_up=False) for other in others))
-    assert sorted(claims) == [False] * 4 + [True]
+    assert sorted(claims, key=str) == [None] * 4 + ["w1"]
     [again] = (await registry.snapshot()).calls
     assert again.orphan.dispatches == 1
     given_up = await asyncio.gather(*(other.claim(again, give_up=True) for other in others))
-    assert sorted(given_up) == [False] * 4 + [True]
+    assert sorted(given_up, key=str) == ["", None, None, None, None]
     assert (await registry.snapshot()).calls == []
     for other in others:
         await other.close()
@@ -176,6 +179,85 @@ async def test_a_new_call_is_an_orphan_whose_dispatch_is_under_way(registry: Reg
     orphan, times = seen.calls[0].orphan, RescueTimes()
     due = [decide(orphan, seen.now_ms + ms, times) for ms in (0, 1_400, 1_600, 4_600)]
     assert due == [Rescue.WAIT, Rescue.WAIT, Rescue.DISPATCH, Rescue.GIVE_UP]
+
+
+async def assigned(registry: Registry) -> Counter[str]:
+    """How many calls each worker was given."""
+    return Counter(call.assigned for call in (await registry.snapshot()).calls)
+
+
+async def test_a_burst_spreads_over_the_workers_before_any_lease_is_taken(registry: Registry) -> None:
+    for worker in ("w1", "w2", "w3", "w4"):
+        await beat(registry, worker, soft=25)
+    chosen = await asyncio.gather(*(registry.reserve(f"c{n}", PHONE, "", 0) for n in range(100)))
+    assert Counter(chosen) == await assigned(registry) == dict.fromkeys(("w1", "w2", "w3", "w4"), 25)
+    with pytest.raises(CapacityError):
+        await registry.reserve("one-more", PHONE, "", 0)
+
+
+async def test_workers_of_unequal_size_are_filled_by_the_same_share(registry: Registry) -> None:
+    await beat(registry, "large", soft=30)
+    await beat(registry, "small", soft=10)
+    for n in range(20):
+        await registry.reserve(f"c{n}", PHONE, "", 0)
+    assert await assigned(registry) == {"large": 15, "small": 5}
+
+
+async def test_calls_that_are_held_count_as_well_as_those_under_way(registry: Registry) -> None:
+    await beat(registry, "w1", soft=4)
+    for call in "ab":
+        assert await registry.reserve(call, PHONE, "", 0) == "w1"
+    await lease(registry, "a")
+    await beat(registry, "w2", soft=4)
+    assert [await registry.reserve(call, PHONE, "", 0) for call in "cd"] == ["w2", "w2"]
+    await registry.release("c", None)
+    assert await registry.reserve("e", PHONE, "", 0) == "w2"
+
+
+async def test_dead_and_draining_workers_are_given_nothing(registry: Registry, redis: Redis) -> None:
+    for worker, soft in (("alive", 10), ("draining", 0), ("dead", 10)):
+        await beat(registry, worker, soft=soft)
+    await redis.zadd(f"{PREFIX}workers", {"dead": 1})
+    for n in range(10):
+        assert await registry.reserve(f"c{n}", PHONE, "", 0) == "alive"
+    with pytest.raises(CapacityError):
+        await registry.reserve("one-more", PHONE, "", 0)
+
+
+async def test_a_call_that_is_passed_on_comes_to_each_other_worker_once(registry: Registry) -> None:
+    for worker in ("w1", "w2", "w3"):
+        await beat(registry, worker)
+    assert await registry.reserve("a", PHONE, "", 0) == "w1"
+    # A worker that was not given the call can't pass it on.
+    assert await registry.pass_on("a", "w2") == ""
+    assert [await registry.pass_on("a", worker) for worker in ("w1", "w2", "w3")] == ["w2", "w3", ""]
+    assert await assigned(registry) == {"": 1}
+    # The next dispatch begins anew.
+    [call] = (await registry.snapshot()).calls
+    assert await registry.claim(call, give_up=False) == "w1"
+
+
+async def test_a_call_that_is_held_is_not_passed_on(registry: Registry) -> None:
+    await beat(registry, "w1")
+    await beat(registry, "w2")
+    assert await registry.reserve("a", PHONE, "", 0) == "w1"
+    await lease(registry, "a", "w1")
+    assert await registry.pass_on("a", "w1") == ""
+    assert await registry.pass_on("gone", "w1") == ""
+    assert await assigned(registry) == {"w1": 1}
+
+
+async def test_take_overs_fill_the_others_up_to_their_hard_capacity(registry: Registry, redis: Redis) -> None:
+    await beat(registry, "w1", soft=4)
+    for n in range(4):
+        await registry.reserve(f"c{n}", PHONE, "", 0)
+        await lease(registry, f"c{n}")
+    await beat(registry, "w2", soft=2, hard=3)
+    await redis.zadd(f"{PREFIX}workers", {"w1": 1})
+    for n in range(4):
+        await age_lease(redis, f"c{n}")
+    taken = [await registry.claim(call, give_up=False) for call in (await registry.snapshot()).calls]
+    assert taken == ["w2", "w2", "w2", ""]
 
 
 async def test_without_redis_every_method_says_so() -> None:

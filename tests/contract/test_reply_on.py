@@ -26,7 +26,7 @@ async def orch(redis_url: str) -> AsyncIterator[Orch]:
 
 
 async def policy_of(orch: Orch, call: str) -> str:
-    request = wire.LeaseRequest(worker="w1", room=wire.room_of(call), job="J")
+    request = wire.LeaseRequest(worker="w1", room=wire.room_of(call))
     return str((await orch.ask(f"/calls/{call}/lease", request)).json()["reply_on"])
 
 

@@ -56,7 +56,7 @@ async def call(farewell: Pcm | None, sentences: list[str]) -> tuple[FakeEngine, 
             farewell=farewell,
         ),
         policy="final",
-        renew_token=lambda token: token,
+        sign_token=lambda _job: "token",
     )
     loop = asyncio.get_running_loop()
     task = asyncio.create_task(Session(JOB, tools, now=loop.time).run())

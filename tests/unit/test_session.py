@@ -37,7 +37,7 @@ from trunkline.testing.virtual_time import in_virtual_time
 
 pytestmark = pytest.mark.unit
 
-JOB = Job(id="AJ_1", call="CA1", room="room-CA1", url="ws://sfu", token="token")
+JOB = Job(call="CA1", room="room-CA1", url="ws://sfu", identity="agent-CA1-x")
 
 
 @dataclass
@@ -55,7 +55,7 @@ class FakeOrchestrator:
     reply_on: str = ""
     said: list[str] = field(default_factory=list)
 
-    async def lease(self, call: str, room: str, job: str) -> wire.Lease:
+    async def lease(self, call: str, room: str) -> wire.Lease:
         self.said.append("lease")
         if self.refuse_lease:
             raise SetupError("no lease", Termination(Result.SERVER_ERROR, Reason.LEASE_LOST))
@@ -149,7 +149,7 @@ def start(
             endpointing=EndpointingParams(),
         ),
         policy="final",
-        renew_token=lambda token: f"{token} renewed",
+        sign_token=lambda job: f"token for {job.identity} in {job.room}",
     )
     session = Session(JOB, tools, now=asyncio.get_running_loop().time)
     return Call(engine, orchestrator, records, session, asyncio.create_task(session.run()))
@@ -442,11 +442,11 @@ async def test_a_refused_caller_that_is_removed_from_the_room_first_still_ends_a
 
 
 @in_virtual_time
-async def test_the_engine_can_renew_the_jobs_token() -> None:
+async def test_the_engine_can_have_a_new_token_for_the_same_room_and_identity() -> None:
     call = await start_answered()
     renew = call.engine.legs[-1].renew
     assert renew is not None
-    assert renew() == f"{JOB.token} renewed"
+    assert renew() == "token for agent-CA1-x in room-CA1"
     await call.hang_up()
 
 

@@ -55,9 +55,9 @@ class OrchestratorClient:
         """The worker takes no more calls."""
         await self._send("DELETE", f"/workers/{self._settings.worker_id}", None)
 
-    async def lease(self, call: str, room: str, job: str) -> wire.Lease:
+    async def lease(self, call: str, room: str) -> wire.Lease:
         """Takes the call. Raises SetupError where it is not to be had."""
-        request = wire.LeaseRequest(worker=self._settings.worker_id, room=room, job=job)
+        request = wire.LeaseRequest(worker=self._settings.worker_id, room=room)
         try:
             body = await self._send("POST", f"/calls/{call}/lease", request)
         except UpstreamRejectedError as error:
@@ -123,7 +123,7 @@ def _client(settings: Settings) -> httpx.AsyncClient:
 
 
 def worker_token(settings: Settings) -> str:
-    """A token that proves to LiveKit and to the orchestrator that this is an agent worker."""
+    """A token that proves to the orchestrator that this is an agent worker."""
     token = api.AccessToken(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
     token = token.with_identity(settings.worker_id).with_grants(api.VideoGrants(agent=True))
     return token.with_ttl(datetime.timedelta(seconds=TOKEN_TTL_S)).to_jwt()

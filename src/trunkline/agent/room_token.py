@@ -1,35 +1,29 @@
-"""A new token for a participant whose first one is too old by now: a job's lasts an hour, a call may last longer."""
+"""The agent's token for a call's room: signed by the worker itself, so that none travels with the job."""
 
 from __future__ import annotations
 
-from typing import Any
+import datetime
 
-import jwt
+from livekit import api
 
-from trunkline.core.errors import ConfigError
 from trunkline.settings import Settings
 
-TOKEN_TTL_S = 600
-_ALGORITHM = "HS256"
+TOKEN_TTL_S = 600.0
+"""For the join; LiveKit renews it for the participant that is in."""
 
 
-def renewed_token(settings: Settings, token: str, now: float) -> str:
-    """The same token, valid for another ten minutes: same room, identity, kind, grants and attributes.
+def agent_token(settings: Settings, room: str, identity: str) -> str:
+    """A token with which an agent joins that room, speaks, listens and sends data; nothing else.
 
     Args:
-        settings: The LiveKit key, with which the first one was signed, too.
-        token: What LiveKit gave with the job; it may have expired.
-        now: Wall-clock seconds.
-
-    Raises:
-        ConfigError: the token is not signed with our key.
+        settings: The LiveKit key.
+        room: The only room that it opens.
+        identity: The agent's.
     """
-    secret = settings.livekit_api_secret.get_secret_value()
-    unchecked = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False}
-    try:
-        claims: dict[str, Any] = jwt.decode(token, secret, algorithms=[_ALGORITHM], options=unchecked)  # type: ignore[arg-type]
-    except jwt.InvalidTokenError as error:
-        raise ConfigError(f"LiveKit's token is not signed with LIVEKIT_API_SECRET: {type(error).__name__}") from error
-    claims.update(exp=int(now) + TOKEN_TTL_S, nbf=int(now), iss=settings.livekit_api_key)
-    claims.pop("iat", None)
-    return jwt.encode(claims, secret, _ALGORITHM)
+    grants = api.VideoGrants(
+        room_join=True, room=room, can_publish=True, can_subscribe=True, can_publish_data=True, agent=True
+    )
+    token = api.AccessToken(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
+    # Of the kind "agent", which livekit-server does not count as a caller.
+    token = token.with_identity(identity).with_name("agent").with_kind("agent").with_grants(grants)
+    return token.with_ttl(datetime.timedelta(seconds=TOKEN_TTL_S)).to_jwt()

@@ -69,21 +69,19 @@ LEG_LEAVE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What LiveKit assigned to this worker.
+    """A call that the orchestrator gave to this worker.
 
     Args:
-        id: LiveKit's id of the job.
-        call: The call that the dispatch names.
+        call: Its id.
         room: The room to join.
         url: The SFU.
-        token: The job's token for that room.
+        identity: The agent's in that room, no other agent's.
     """
 
-    id: str
     call: str
     room: str
     url: str
-    token: str
+    identity: str
 
 
 class RecordSink(Protocol):
@@ -106,7 +104,7 @@ class SessionTools:
         marks: Takes the records.
         make_parts: Makes a conversation's parts, new for each call.
         policy: When the agent answers, for the records, in calls that have no policy of their own.
-        renew_token: Makes a job's token, perhaps expired, valid again; raises ConfigError.
+        sign_token: Gives a new token for a job's room.
         recorder: Records the calls; None: they are not recorded.
     """
 
@@ -117,7 +115,7 @@ class SessionTools:
     marks: RecordSink
     make_parts: Callable[[], ConversationParts]
     policy: str
-    renew_token: Callable[[str], str]
+    sign_token: Callable[[Job], str]
     recorder: Recorder | None = None
 
 
@@ -125,7 +123,7 @@ class Session:
     """One call.
 
     Args:
-        job: What LiveKit assigned.
+        job: The call and its room.
         tools: What the worker's sessions share.
         now: Monotonic seconds; tests pass made-up time.
     """
@@ -169,7 +167,7 @@ class Session:
             return termination
 
     def end(self, termination: Termination) -> None:
-        """Ends the call from outside: drain, lost lease, LiveKit's word."""
+        """Ends the call from outside: drain, lost lease."""
         self._feed(Failed(termination))
 
     def hang_up(self) -> None:
@@ -250,20 +248,19 @@ class Session:
                     self._ended.set_result(termination)
 
     async def _take_lease(self) -> None:
-        self.lease = await self._tools.orchestrator.lease(self.job.call, self.job.room, self.job.id)
+        self.lease = await self._tools.orchestrator.lease(self.job.call, self.job.room)
         self._feed(LeaseGranted(self.lease.admitted))
 
     async def _join(self) -> None:
         """Joins the room and starts the pipeline at the same time: providers connect while the phone is dialled."""
         assert self.lease is not None
+        sign = self._tools.sign_token
         parts = with_policy(self._tools.make_parts(), self.lease.reply_on)
         self._policy = parts.turns.policy
         self._conversation = Conversation(parts, self._clock, self._on_turn, self)
         preparing = asyncio.get_running_loop().create_task(self._conversation.prepare())
         try:
-            self._leg = await self._tools.engine.join(
-                self.job.url, self.job.token, self, renew=lambda: self._tools.renew_token(self.job.token)
-            )
+            self._leg = await self._tools.engine.join(self.job.url, sign(self.job), self, renew=lambda: sign(self.job))
             await preparing
         finally:
             preparing.cancel()

@@ -1,7 +1,7 @@
 """One agent worker: builds all its objects, and owns the tasks of all its calls on one event loop.
 
-    dispatch (LiveKit) -> Worker.take -> Session -> media engine + conversation
-                          heartbeat -> orchestrator (leases of all calls)
+    jobs (orchestrator) -> Worker.take -> Session -> media engine + conversation
+                           heartbeat -> orchestrator (leases of all calls)
 
 SIGTERM or Ctrl-C drains: no new calls, those that are left end after `DRAIN_S`.
 """
@@ -9,9 +9,9 @@ SIGTERM or Ctrl-C drains: no new calls, those that are left end after `DRAIN_S`.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import signal
 import socket
-import time
 
 import structlog
 
@@ -19,7 +19,7 @@ from trunkline.agent.answering import Manners
 from trunkline.agent.brains.choice import Brains
 from trunkline.agent.brains.patience import Patience
 from trunkline.agent.conversation import ConversationParts
-from trunkline.agent.dispatch import Dispatch
+from trunkline.agent.jobs import JobSocket
 from trunkline.agent.marks import MarkSender
 from trunkline.agent.orchestrator_client import OrchestratorClient
 from trunkline.agent.pipeline.prompts import FAREWELL
@@ -29,7 +29,7 @@ from trunkline.agent.pipeline.stt import providers_warm
 from trunkline.agent.pipeline.vad import VoiceActivity
 from trunkline.agent.pulse import Pulse
 from trunkline.agent.recording import Recorder
-from trunkline.agent.room_token import renewed_token
+from trunkline.agent.room_token import agent_token
 from trunkline.agent.session import Job, Session, SessionTools
 from trunkline.agent.turn_rules import endpointing_params, turn_params
 from trunkline.core import wire
@@ -71,7 +71,7 @@ class Worker:
         self._draining = False
         self._sessions: dict[str, Session] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._dispatch = Dispatch(settings, self)
+        self._jobs = JobSocket(settings, self)
         host = socket.gethostname()
         folder = settings.recordings_dir
         self._recorder = None if folder is None else Recorder(folder, settings.recordings_keep_days)
@@ -85,11 +85,11 @@ class Worker:
             make_parts=self._make_parts,
             policy=settings.reply_on,
             recorder=self._recorder,
-            renew_token=lambda token: renewed_token(settings, token, time.time()),
+            sign_token=lambda job: agent_token(settings, job.room, job.identity),
         )
 
     async def run(self) -> None:
-        """Takes calls until told to stop. Raises UpstreamError: LiveKit refuses the key, or no speech."""
+        """Takes calls until told to stop. Raises UpstreamError: the orchestrator refuses the key, or no speech."""
         async with providers_warm(self._settings):
             await self._speech.prompts.prepare()
             await self._engine.start()
@@ -101,17 +101,17 @@ class Worker:
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signal_number, stop.set)
         log.info("worker_started", capacity=self._settings.worker_capacity, engine=self._engine.name)
-        dispatching = loop.create_task(self._dispatch.run())
+        listening = loop.create_task(self._jobs.run())
         beating = loop.create_task(self._beat())
         telling = loop.create_task(self._pulse.run())
         stopping = loop.create_task(stop.wait())
         try:
-            await asyncio.wait({dispatching, beating, telling, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({listening, beating, telling, stopping}, return_when=asyncio.FIRST_COMPLETED)
             await self._drain(at_once=not stop.is_set())
         finally:
-            for task in (dispatching, beating, telling, stopping):
+            for task in (listening, beating, telling, stopping):
                 task.cancel()
-            results = await asyncio.gather(dispatching, beating, telling, return_exceptions=True)
+            results = await asyncio.gather(listening, beating, telling, return_exceptions=True)
             await self._close()
         for result in results:
             if isinstance(result, Exception):
@@ -125,18 +125,20 @@ class Worker:
         """Calls now, calls that it takes, and whether it drains."""
         return self.calls(), self._settings.worker_capacity, self._draining
 
-    def take(self, job: Job) -> None:
-        """Starts the session of an assigned job."""
+    def take(self, job: wire.Job) -> str:
+        """Starts the session of a call that was given to us; returns why not, as a word, or nothing."""
         if job.call in self._sessions:
-            log.warning("call_held_already", call=job.call, job=job.id)
-            return
-        session = Session(job, self._tools)
+            log.info("call_held_already", call=job.call)
+            return ""
+        if self._draining:
+            return "draining"
+        if self.calls() >= self._settings.hard_capacity:
+            return "full"
+        identity = f"{wire.agent_prefix(job.call)}{secrets.token_hex(6)}"
+        session = Session(Job(job.call, job.room, self._settings.livekit_ws_url, identity), self._tools)
         self._sessions[job.call] = session
         self._tasks[job.call] = asyncio.get_running_loop().create_task(self._carry(session))
-
-    def terminate(self, job_id: str) -> None:
-        """LiveKit ends a job when its participant was replaced or its room is gone; the media engine tells us, too."""
-        log.info("job_terminated", job=job_id)
+        return ""
 
     async def _carry(self, session: Session) -> None:
         call = session.job.call
@@ -145,28 +147,34 @@ class Worker:
         finally:
             del self._sessions[call]
             del self._tasks[call]
-            await self._dispatch.report()
 
     async def _beat(self) -> None:
-        """Tells the orchestrator which calls we hold, once a second, and leaves those that are no longer ours."""
+        """Tells the orchestrator which calls we hold, once a second, and leaves those that are no longer ours.
+
+        Not before we can be given calls: a worker counts as alive by it.
+        """
+        await self._jobs.connected.wait()
         while True:
-            held = [
-                wire.HeldLease(call=call, fence=session.lease.fence)
-                for call, session in self._sessions.items()
-                if session.lease is not None
-            ]
-            beat = wire.Heartbeat(
-                soft_capacity=0 if self._draining else self._settings.worker_capacity,
-                hard_capacity=self._settings.hard_capacity,
-                calls=held,
-            )
-            try:
-                reply = await self._orchestrator.heartbeat(beat)
-            except UpstreamError as error:
-                log.warning("heartbeat_failed", error=str(error))
-            else:
-                self._leave_lost(reply.lost)
+            await self._tell_alive()
             await asyncio.sleep(HEARTBEAT_S)
+
+    async def _tell_alive(self) -> None:
+        held = [
+            wire.HeldLease(call=call, fence=session.lease.fence)
+            for call, session in self._sessions.items()
+            if session.lease is not None
+        ]
+        beat = wire.Heartbeat(
+            soft_capacity=0 if self._draining else self._settings.worker_capacity,
+            hard_capacity=self._settings.hard_capacity,
+            calls=held,
+        )
+        try:
+            reply = await self._orchestrator.heartbeat(beat)
+        except UpstreamError as error:
+            log.warning("heartbeat_failed", error=str(error))
+        else:
+            self._leave_lost(reply.lost)
 
     def _leave_lost(self, lost: list[str]) -> None:
         for call in lost:
@@ -178,7 +186,8 @@ class Worker:
     async def _drain(self, at_once: bool) -> None:
         self._draining = True
         log.info("worker_draining", calls=self.calls())
-        await self._dispatch.drain()
+        if not at_once:
+            await self._tell_alive()
         if self._tasks and not at_once:
             await asyncio.wait(list(self._tasks.values()), timeout=DRAIN_S)
         for session in list(self._sessions.values()):

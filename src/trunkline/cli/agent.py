@@ -9,7 +9,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def agent() -> None:
-    """Run one agent worker: it takes calls from LiveKit's dispatch and answers them.
+    """Run one agent worker: it takes calls from the orchestrator and answers them.
 
     Settings come from the environment or .env, see .env.example. Needs LIVEKIT_API_KEY, LIVEKIT_API_SECRET,
     LIVEKIT_HOST, ORCH_URL and METRICS_ENDPOINT.

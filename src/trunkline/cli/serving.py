@@ -14,6 +14,9 @@ from trunkline.settings import split_listen
 BACKLOG = 512
 GRACE_S = 3
 """How long requests under way may take after SIGTERM."""
+WS_PING_S = 5.0
+"""How often a WebSocket's other end is asked for a sign of life, and how long it may take for it."""
+WS_MAX_BYTES = 65_536
 
 
 def listen(name: str, address: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
@@ -51,7 +54,15 @@ def listen(name: str, address: str, kind: socket.SocketKind = socket.SOCK_STREAM
 async def serve(app: Any, door: socket.socket) -> None:
     """Serves an ASGI app until SIGTERM or Ctrl-C."""
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S, limit_concurrency=2_000
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=GRACE_S,
+        limit_concurrency=2_000,
+        ws_ping_interval=WS_PING_S,
+        ws_ping_timeout=WS_PING_S,
+        ws_max_size=WS_MAX_BYTES,
+        ws_per_message_deflate=False,
     )
     server = uvicorn.Server(config)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,7 +1,7 @@
 """Decides what to do about a call that no worker holds: wait, dispatch it again, or give it up.
 
 A call is an orphan from its beginning until the first lease, and again from the end of a lease that its worker did not
-extend. LiveKit assigns a job once; whatever comes after that is decided here. All instants are milliseconds of the
+extend. It is given to a worker once; whatever comes after that is decided here. All instants are milliseconds of the
 registry's clock.
 """
 

@@ -166,11 +166,22 @@ class CallKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DispatchMetadata:
-    """Metadata of the agent dispatch: tells the worker which call its job is."""
+class Job:
+    """A call is given to a worker, over the worker's socket. The worker signs its own token for the room."""
 
     call: str
+    room: str
     v: int = WIRE_VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRefusal:
+    """The worker's answer to a job that it does not take, over the same socket; one that it takes has no answer."""
+
+    call: str
+    room: str
+    reason: str
+    """draining or full."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +214,6 @@ class LeaseRequest:
 
     worker: str
     room: str
-    job: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,6 +281,23 @@ def encode(message: Any) -> bytes:
         message: An instance of one of this module's dataclasses.
     """
     return json.dumps(dataclasses.asdict(message), separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def job_of(fields: Any) -> Job:
+    """Reads a job. Raises ValueError."""
+    return Job(call=_text(fields, "call"), room=_text(fields, "room"))
+
+
+def refusal_of(fields: Any) -> JobRefusal:
+    """Reads the refusal of a job. Raises ValueError."""
+    return JobRefusal(call=_text(fields, "call"), room=_text(fields, "room"), reason=_text(fields, "reason"))
+
+
+def _text(fields: Any, name: str) -> str:
+    value = fields.get(name) if isinstance(fields, dict) else None
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name} is missing")
+    return value
 
 
 def room_of(call: str) -> str:

@@ -3,6 +3,7 @@
 twilio.py           webhooks of phone calls
 livekit_webhook.py  who came into which room
 workers_api.py      leases and admission, for workers
+worker_socket.py    the socket by which a worker gets its jobs; jobs.py brings them there
 control.py          tokens, calls, workers, health
 browser.py          the page /call and its one-time links
 calls.py            what can be done to a call; registry.py remembers it, livekit_admin.py carries it
@@ -22,7 +23,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 
 from trunkline.core.errors import ConfigError, UpstreamError, UpstreamRejectedError
-from trunkline.orchestrator import browser, control, livekit_webhook, twilio, workers_api
+from trunkline.orchestrator import browser, control, livekit_webhook, twilio, worker_socket, workers_api
 from trunkline.orchestrator.body_limit import BodyLimit
 from trunkline.orchestrator.calls import Calls
 from trunkline.orchestrator.context import Context, RefusedError
@@ -58,6 +59,7 @@ def create_app(context: Context) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         work = [
             asyncio.create_task(_keep_trunk(context), name="trunk"),
+            asyncio.create_task(context.registry.jobs.run(), name="jobs"),
             asyncio.create_task(Watchdog(context.registry, context.calls, context.livekit).run(), name="watchdog"),
         ]
         for task in work:
@@ -75,8 +77,8 @@ def create_app(context: Context) -> FastAPI:
     app = FastAPI(title="trunkline orchestrator", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(BodyLimit)
     app.state.context = context
-    for router in (twilio.router, livekit_webhook.router, workers_api.router, control.router, browser.router):
-        app.include_router(router)
+    for module in (twilio, livekit_webhook, workers_api, worker_socket, control, browser):
+        app.include_router(module.router)
     app.add_exception_handler(RefusedError, _on_refused)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(UpstreamError, _on_upstream)

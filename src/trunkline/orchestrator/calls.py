@@ -8,7 +8,7 @@ import secrets
 import structlog
 
 from trunkline.core import wire
-from trunkline.core.errors import Reason, UpstreamError, UpstreamRejectedError
+from trunkline.core.errors import Reason, UpstreamError
 from trunkline.orchestrator.livekit_admin import LiveKitAdmin
 from trunkline.orchestrator.registry import Registry, RegistryRefusalError
 
@@ -48,11 +48,13 @@ class Calls:
             CapacityError: no slot is free.
             UpstreamError: Redis or LiveKit failed; no slot is held.
         """
-        if not await self._registry.reserve(call, kind, participant, self._max_calls, room, reply_on=reply_on):
+        worker = await self._registry.reserve(call, kind, participant, self._max_calls, room, reply_on=reply_on)
+        if worker is None:
             log.info("call_begun_already", call=call)
             return
         try:
             await self._open_room(call, room)
+            await self._give(wire.Job(call=call, room=room or wire.room_of(call)), worker)
         except BaseException:
             await self.drop(call, "room_failed")
             raise
@@ -108,18 +110,26 @@ class Calls:
                 return
             await asyncio.sleep(PUBLISH_TIMEOUT_S / PUBLISH_TRIES)
 
-    async def dispatch_again(self, call: str, room: str) -> None:
-        """Has LiveKit offer the call once more; makes the room anew where it is gone."""
-        try:
-            await self._livekit.dispatch(call, room)
-        except UpstreamRejectedError:
-            await self._open_room(call, room)
+    async def dispatch_again(self, call: str, room: str, worker: str) -> None:
+        """Gives the call to a worker once more; makes the room anew where it is gone."""
+        await self._open_room(call, room)
+        await self._give(wire.Job(call=call, room=room), worker)
+
+    async def pass_on(self, job: wire.Job, worker: str) -> None:
+        """Gives a call to another worker than this one, which does not take it. Raises UpstreamError without Redis."""
+        await self._give(job, await self._registry.pass_on(job.call, worker))
+
+    async def _give(self, job: wire.Job, worker: str) -> None:
+        """Sends the job to this worker, or to the next one whose socket somebody has; the watchdog tries again."""
+        while worker and not await self._registry.jobs.send(worker, job):
+            log.warning("worker_not_connected", call=job.call, worker=worker)
+            worker = await self._registry.pass_on(job.call, worker)
+        log.info("call_given", call=job.call, worker=worker)
 
     async def _open_room(self, call: str, room: str) -> None:
-        """Makes the call's room, and offers the call to a worker."""
+        """Makes the call's room; one that is there already is fine."""
         if room.startswith(wire.SHARED_ROOM_PREFIX):
             await self._livekit.open_shared_room(room)
-            await self._livekit.dispatch(call, room)
         else:
             await self._livekit.create_room(call)
 

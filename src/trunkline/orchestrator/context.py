@@ -8,6 +8,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Path, Request
 from fastapi.responses import JSONResponse
+from starlette.requests import HTTPConnection
 
 from trunkline.core import wire
 from trunkline.core.admission import CALL_ID
@@ -66,7 +67,7 @@ class RefusedError(Exception):
         return JSONResponse(body, self.status)
 
 
-def context_of(request: Request) -> Context:
+def context_of(request: HTTPConnection) -> Context:
     """The orchestrator's parts, as a dependency of a route."""
     return cast(Context, request.app.state.context)
 
@@ -76,7 +77,7 @@ def address_of(request: Request) -> str:
     return request.client.host if request.client is not None else "unknown"
 
 
-def bearer_of(request: Request) -> str:
+def bearer_of(request: HTTPConnection) -> str:
     """The bearer token of a request; empty where there is none."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""

@@ -13,8 +13,9 @@ import structlog
 from trunkline.core.errors import UpstreamError
 from trunkline.core.failover import Rescue, RescueTimes, decide
 from trunkline.orchestrator.calls import Calls
+from trunkline.orchestrator.entries import CallEntry
 from trunkline.orchestrator.livekit_admin import LiveKitAdmin
-from trunkline.orchestrator.registry import CallEntry, Registry
+from trunkline.orchestrator.registry import Registry
 
 log = structlog.get_logger()
 
@@ -73,14 +74,15 @@ class Watchdog:
     async def _rescue(self, call: CallEntry, rescue: Rescue) -> None:
         async with self._slots:
             try:
-                if not await self._registry.claim(call, give_up=rescue is Rescue.GIVE_UP):
+                worker = await self._registry.claim(call, give_up=rescue is Rescue.GIVE_UP)
+                if worker is None:
                     return
                 if rescue is Rescue.GIVE_UP:
-                    log.error("call_given_up", call=call.call, reason="no_agent", worker=call.worker)
+                    log.error("call_given_up", call=call.call, reason="no_agent", worker=call.assigned)
                     await self._calls.close_room_of(call.room)
                     return
-                log.warning("call_dispatched_again", call=call.call, lost_worker=call.worker)
-                await self._calls.dispatch_again(call.call, call.room)
+                log.warning("call_dispatched_again", call=call.call, lost_worker=call.assigned, worker=worker)
+                await self._calls.dispatch_again(call.call, call.room, worker)
             except UpstreamError as error:
                 # The next look tries again, until it is given up.
                 log.error("rescue_failed", call=call.call, error=str(error))

@@ -1,4 +1,4 @@
-"""What the orchestrator asks of LiveKit with the API key: rooms, agent dispatch, the SIP trunk and its rule.
+"""What the orchestrator asks of LiveKit with the API key: rooms, the SIP trunk and its rule.
 
 Every request has a time limit; whatever goes wrong becomes an UpstreamError.
 """
@@ -49,7 +49,7 @@ class LiveKitAdmin:
     """LiveKit's server API.
 
     Args:
-        settings: LIVEKIT_HOST and the key, the trunk's credentials, AGENT_NAME.
+        settings: LIVEKIT_HOST and the key, the trunk's credentials.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -73,7 +73,7 @@ class LiveKitAdmin:
         await self._ask(self._api.room.list_rooms(api.ListRoomsRequest(names=["none"])))
 
     async def create_room(self, call: str) -> None:
-        """Makes a call's room and has LiveKit offer the call to a worker."""
+        """Makes a call's room; one that is there already is fine."""
         await self._ask(
             self._api.room.create_room(
                 api.CreateRoomRequest(
@@ -83,13 +83,12 @@ class LiveKitAdmin:
                     # One caller; LiveKit does not count agents. A second phone would be answered by the first one's
                     # track, and hear it.
                     max_participants=1,
-                    agents=[api.RoomAgentDispatch(agent_name=self._settings.agent_name, metadata=_metadata(call))],
                 )
             )
         )
 
     async def open_shared_room(self, room: str) -> None:
-        """Makes a room for several calls, without an agent; one that is there already is fine."""
+        """Makes a room for several calls; one that is there already is fine."""
         await self._ask(
             self._api.room.create_room(
                 api.CreateRoomRequest(
@@ -97,16 +96,6 @@ class LiveKitAdmin:
                     empty_timeout=round(self._settings.call_token_ttl_s),
                     departure_timeout=DEPARTURE_TIMEOUT_S,
                     max_participants=MAX_SHARING,
-                )
-            )
-        )
-
-    async def dispatch(self, call: str, room: str) -> None:
-        """Has LiveKit offer the call to a worker, which joins that room."""
-        await self._ask(
-            self._api.agent_dispatch.create_dispatch(
-                api.CreateAgentDispatchRequest(
-                    agent_name=self._settings.agent_name, room=room, metadata=_metadata(call)
                 )
             )
         )
@@ -251,7 +240,3 @@ class LiveKitAdmin:
         except (ValueError, KeyError, DecodeError) as error:
             problem = f"{self._settings.livekit_http_url} answers, but not as livekit-server does"
             raise UpstreamUnavailableError("livekit", problem) from error
-
-
-def _metadata(call: str) -> str:
-    return wire.encode(wire.DispatchMetadata(call=call)).decode()

@@ -2,19 +2,19 @@
 
 Each step is one Lua script (`lua/`), so that it happens whole or not at all, whatever number of orchestrators runs. A
 call's record is its slot. Every write about a call carries the fencing number of the lease it was made under; a worker
-that was replaced is told so and leaves.
+that was replaced is told so and leaves. The script that takes a slot also chooses the worker that the call is given to.
 
     {trunkline}:calls          sorted set: call -> when it began
-    {trunkline}:call:CALL      hash: room, kind, participant, worker, fence, lease_until, admitted, answered, …
+    {trunkline}:call:CALL      hash: room, kind, participant, assigned, worker, fence, lease_until, admitted, …
     {trunkline}:workers        sorted set: worker -> when it was last seen
     {trunkline}:worker:WORKER  hash: soft, hard, calls
     {trunkline}:token:ID       a call token that was used; gone when the token has expired
     {trunkline}:link:HASH      a one-time link, see links.py
+    {trunkline}:jobs:WORKER    channel of a worker's jobs, see jobs.py
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -24,16 +24,18 @@ from redis.exceptions import RedisError
 from trunkline.core import wire
 from trunkline.core.admission import LEASE_S, WORKER_ALIVE_S, is_call_id
 from trunkline.core.errors import CapacityError, UpstreamUnavailableError
-from trunkline.core.failover import Orphan
 from trunkline.core.units import s_to_us
+from trunkline.orchestrator.entries import CallEntry, Snapshot, call_entry, pairs, worker_entry
+from trunkline.orchestrator.jobs import Jobs
 from trunkline.orchestrator.links import Links
 
 PREFIX = "{trunkline}:"
 REDIS_TIMEOUT_S = 1.0
+WORKER_ALIVE_MS = round(WORKER_ALIVE_S * 1000)
 WORKER_FORGOTTEN_S = 60.0
 """A worker that gave no sign for so long is listed no more."""
 
-SCRIPTS = ("reserve", "lease", "heartbeat", "admit", "answered", "release", "claim", "leg", "list")
+SCRIPTS = ("reserve", "lease", "heartbeat", "admit", "answered", "release", "claim", "pass_on", "leg", "list")
 
 
 class RegistryRefusalError(Exception):
@@ -48,56 +50,6 @@ class RegistryRefusalError(Exception):
         self.word = word
 
 
-@dataclass(frozen=True, slots=True)
-class CallEntry:
-    """One call as the registry knows it; instants in milliseconds of the registry's clock."""
-
-    call: str
-    room: str
-    kind: wire.CallKind
-    participant: str
-    worker: str
-    fence: int
-    created_ms: int
-    answered_ms: int
-    admitted: bool
-    orphan: Orphan
-
-    def state(self, now_ms: int) -> str:
-        """reserved, leased, admitted or answered; orphaned where a worker left it behind."""
-        if self.fence and self.orphan.lease_until_ms <= now_ms:
-            return "orphaned"
-        if self.answered_ms:
-            return "answered"
-        if self.admitted:
-            return "admitted"
-        return "leased" if self.fence else "reserved"
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerEntry:
-    """One worker as the registry knows it."""
-
-    worker: str
-    seen_ms: int
-    soft_capacity: int
-    hard_capacity: int
-    calls: int
-
-    def alive(self, now_ms: int) -> bool:
-        """True where it gave a sign of life lately."""
-        return now_ms - self.seen_ms <= WORKER_ALIVE_S * 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """Everything the registry knows at one instant."""
-
-    now_ms: int
-    calls: list[CallEntry]
-    workers: list[WorkerEntry]
-
-
 class Registry:
     """The registry behind one Redis connection pool. Every method raises UpstreamUnavailableError without Redis.
 
@@ -108,6 +60,7 @@ class Registry:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self.links = Links(redis, PREFIX)
+        self.jobs = Jobs(redis, PREFIX)
         lua = resources.files("trunkline.orchestrator").joinpath("lua")
         prelude = lua.joinpath("prelude.lua").read_text()
         self._scripts = {
@@ -135,8 +88,8 @@ class Registry:
 
     async def reserve(
         self, call: str, kind: wire.CallKind, participant: str, max_calls: int, room: str = "", *, reply_on: str = ""
-    ) -> bool:
-        """Takes a slot.
+    ) -> str | None:
+        """Takes a slot, and chooses the worker with the largest free share of its capacity.
 
         Args:
             call: Its id.
@@ -147,24 +100,24 @@ class Registry:
             reply_on: When the agent answers; empty: as its settings say.
 
         Returns:
-            False where this call has a slot already.
+            The worker to give the call to; None where it has a slot already.
 
         Raises:
             CapacityError: all slots are taken.
         """
-        word, used, capacity = await self._run(
+        word, used, capacity, worker = await self._run(
             "reserve",
             call,
             room or wire.room_of(call),
             kind,
             participant,
             max_calls,
-            round(WORKER_ALIVE_S * 1000),
+            WORKER_ALIVE_MS,
             reply_on,
         )
         if word == "full":
             raise CapacityError(int(used), int(capacity))
-        return bool(word == "reserved")
+        return str(worker) if word == "reserved" else None
 
     async def lease(self, call: str, request: wire.LeaseRequest) -> wire.Lease:
         """Gives a call to a worker. Raises RegistryRefusalError where it is not to be had."""
@@ -231,10 +184,26 @@ class Registry:
         _refuse_unless_ok(word)
         return str(room)
 
-    async def claim(self, call: CallEntry, give_up: bool) -> bool:
-        """True where it is on us to rescue this call as we saw it; one that is given up is released by that."""
-        taken = await self._run("claim", call.call, call.fence, call.orphan.dispatches, int(give_up))
-        return bool(int(taken))
+    async def claim(self, call: CallEntry, give_up: bool) -> str | None:
+        """Takes it on us to rescue a call as we saw it: chooses a worker, another than before where there is one.
+
+        Args:
+            call: As it was when the decision was made.
+            give_up: It ends by that, and no worker is chosen.
+
+        Returns:
+            None where it is not on us; else the worker to give the call to, empty where there is none.
+        """
+        ours, worker = await self._run(
+            "claim", call.call, call.fence, call.orphan.dispatches, int(give_up), WORKER_ALIVE_MS
+        )
+        return str(worker) if int(ours) else None
+
+    async def pass_on(self, call: str, worker: str) -> str:
+        """The next worker for a call that this one does not take; empty where no other is left until the next dispatch,
+        and where the call is held, gone, or was given to somebody else by now.
+        """
+        return str(await self._run("pass_on", call, worker, WORKER_ALIVE_MS))
 
     async def knows(self, call: str) -> CallEntry | None:
         """The call's record, or None."""
@@ -242,7 +211,7 @@ class Registry:
             fields = await self._redis.hgetall(f"{PREFIX}call:{call}")
         except (RedisError, OSError) as error:
             raise _unavailable(error) from error
-        return _call_entry(call, {str(k): str(v) for k, v in fields.items()}) if fields else None
+        return call_entry(call, {str(k): str(v) for k, v in fields.items()}) if fields else None
 
     async def call_in(self, room: str) -> str | None:
         """The call that takes place in a room; None where it is no call's, whatever its name."""
@@ -264,8 +233,8 @@ class Registry:
         now, calls, workers = await self._run("list")
         return Snapshot(
             int(now),
-            [_call_entry(call, _pairs(fields)) for call, *fields in calls if fields],
-            [_worker_entry(worker, seen, _pairs(fields)) for worker, seen, *fields in workers if fields],
+            [call_entry(call, pairs(fields)) for call, *fields in calls if fields],
+            [worker_entry(worker, seen, pairs(fields)) for worker, seen, *fields in workers if fields],
         )
 
     async def _run(self, script: str, *args: Any) -> Any:
@@ -282,37 +251,3 @@ def _unavailable(error: Exception) -> UpstreamUnavailableError:
 def _refuse_unless_ok(word: str) -> None:
     if word != "ok":
         raise RegistryRefusalError(word)
-
-
-def _pairs(fields: list[str]) -> dict[str, str]:
-    return dict(zip(fields[::2], fields[1::2], strict=True))
-
-
-def _call_entry(call: str, fields: dict[str, str]) -> CallEntry:
-    return CallEntry(
-        call=call,
-        room=fields["room"],
-        kind=wire.CallKind(fields["kind"]),
-        participant=fields["participant"],
-        worker=fields["worker"],
-        fence=int(fields["fence"]),
-        created_ms=int(fields["created"]),
-        answered_ms=int(fields["answered"]),
-        admitted=fields["admitted"] == "1",
-        orphan=Orphan(
-            lease_until_ms=int(fields["lease_until"]),
-            orphaned_ms=int(fields["orphaned"]),
-            dispatched_ms=int(fields["dispatched"]),
-            dispatches=int(fields["dispatches"]),
-        ),
-    )
-
-
-def _worker_entry(worker: str, seen: str, fields: dict[str, str]) -> WorkerEntry:
-    return WorkerEntry(
-        worker=worker,
-        seen_ms=int(float(seen)),
-        soft_capacity=int(fields["soft"]),
-        hard_capacity=int(fields["hard"]),
-        calls=int(float(fields["calls"])),
-    )

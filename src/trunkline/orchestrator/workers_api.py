@@ -18,7 +18,8 @@ from trunkline.core.admission import AdmissionRefusedError
 from trunkline.core.errors import Reason, UpstreamError
 from trunkline.logs import masked
 from trunkline.orchestrator.context import CallId, Context, Parts, RefusedError, bearer_of
-from trunkline.orchestrator.registry import CallEntry, RegistryRefusalError
+from trunkline.orchestrator.entries import CallEntry
+from trunkline.orchestrator.registry import RegistryRefusalError
 from trunkline.orchestrator.tokens import check_call_token, worker_of
 from trunkline.orchestrator.twilio import may_transfer, transfer_number
 
