@@ -3,7 +3,7 @@
 #   make test    every check and test, on the real servers
 .DEFAULT_GOAL := help
 
-.PHONY: help setup browser servers bench-100 bench-phone bench-media bench-conversation demo up test check unit go-test format proto wheel clean
+.PHONY: help setup browser servers bench-100 bench-phone bench-media bench-peers bench-conversation demo up test check unit go-test format proto wheel clean
 
 VENV := .venv/bin
 # go.sum has what livekit's modules need; the proxy does not list them, so Go must not ask.
@@ -50,6 +50,10 @@ bench-media: servers ## what the media engines cost and how long the road is, ag
 
 bench-conversation: servers ## how long a caller waits, barge-in, failover, against limits; about twelve minutes
 	$(VENV)/python -m benchmarks.conversation
+
+bench-peers: servers ## trunkline beside plain Pipecat and LiveKit Agents under the same calls; about 12 minutes
+	@benchmarks/peers/install
+	$(VENV)/python benchmarks/peers/run.py --json runs/peers.json
 
 test: setup browser servers check go-test ## every check and test; what .ci/run calls
 	TRUNKLINE_REQUIRE_SERVERS=1 $(VENV)/pytest -q

@@ -37,7 +37,7 @@ from pipecat.workers.runner import WorkerRunner
 RATE_HZ = 16_000
 
 
-class FirstPartial(FrameProcessor):  # type: ignore[misc]
+class FirstPartial(FrameProcessor):
     """Answers the first partial of a burst; speech over an answer ends the answer."""
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class FirstPartial(FrameProcessor):  # type: ignore[misc]
         if self._bursting:  # a pause within the sentence
             return
         if self._bot_speaks:
-            await self.broadcast_interruption()
+            await self.broadcast_interruption()  # type: ignore[no-untyped-call]
         self._bursting, self._answered = True, False
         await self._answer(self._early)
 

@@ -14,6 +14,8 @@ from trunkline.loadtest.callers import Message
 
 MOST_S = 2.0
 """With a longer RoundTrip on average, calls are not counted as carried."""
+FIRST_S = 2.0
+"""The first call: a worker that has just started may still have something to do."""
 SETTLE_S = 7.0
 """From the last call's start to the figures: long enough for a process to start, and for a second one to stand by."""
 DECIDED_S = 4.0
@@ -22,7 +24,7 @@ DECIDED_S = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Some calls at once, in seconds since the first one was placed.
+    """Some calls at once, in seconds since the callers began.
 
     Attributes:
         calls: How many.
@@ -39,7 +41,7 @@ def plan_steps(numbers: Sequence[int], seconds: float, apart_s: float) -> tuple[
     """The steps, and when each call is placed: one every `apart_s`, and those of a step after the step before."""
     steps: list[Step] = []
     placed_s: list[float] = []
-    at_s = 0.0
+    at_s = FIRST_S
     for calls in numbers:
         while len(placed_s) < calls:
             placed_s.append(at_s)
