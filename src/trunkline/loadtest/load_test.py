@@ -42,8 +42,6 @@ from trunkline.loadtest.usage import CALLERS, Sampler
 
 INTERRUPTED = 130
 """Exit code of a run that was ended early."""
-ROOM_PAUSE_S = 0.5
-"""Between two calls into one room: LiveKit sends one agent after the other there, each within some 200 ms."""
 
 PlaceCalls: TypeAlias = Callable[[list[Order], Script, Tell, asyncio.Event], Coroutine[Any, Any, None]]
 
@@ -125,12 +123,7 @@ def place_orders(options: LoadOptions, wavs: list[tuple[Path, ...]]) -> list[Ord
     if options.rooms is Rooms.OWN:
         return [Order(n + 1, n / options.ramp, wavs[n]) for n in range(options.concurrency)]
     run, rooms = secrets.token_hex(4), -(-options.concurrency // CALLERS_A_ROOM)
-    orders = []
-    for n in range(options.concurrency):
-        in_room, room = divmod(n, rooms)
-        at_s = max(n / options.ramp, in_room * ROOM_PAUSE_S + room / options.ramp)
-        orders.append(Order(n + 1, at_s, wavs[n], f"{run}-{room + 1}"))
-    return orders
+    return [Order(n + 1, n / options.ramp, wavs[n], f"{run}-{n % rooms + 1}") for n in range(options.concurrency)]
 
 
 async def _call(
