@@ -16,8 +16,10 @@ the peers need 50 ms of it to begin a burst and 200 ms of silence to end one. No
 RoundTrip: from the first packet of a caller's burst to the first loud sound that it hears, both on the callers' clock;
 an answer must have the number of its burst in it. mcore: CPU time of the contestant's processes and all they started,
 per call, in thousandths of a core. MiB: all of their proportional memory (PSS), divided by the calls. Servers, callers
-and emulated providers are not counted for anyone. trunkline's orchestrator and metrics collector, for which peers have
-no counterpart, stand beside, as does what the figures are with them.
+and emulated providers are not counted for anyone. They are on the same machine, though: "calls carried" is what the
+machine carries in all, and a contestant that takes all of it slows its callers, too (told where it happened).
+trunkline's orchestrator and metrics collector, for which peers have no counterpart, are not compared: a line of their
+own has the figures with them.
 
 Not equal:
 - trunkline's voice activity has rules of its own around the model (levels, learned pauses of 160 to 800 ms) and shares
@@ -46,6 +48,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -59,12 +62,13 @@ from benchmarks.peers.contestants import CONTESTANTS, Contestant, Scene
 from benchmarks.peers.processes import use
 from benchmarks.peers.steps import DECIDED_S, Figures, Heard, Step, Used, plan_steps
 
+from trunkline.core.errors import TrunklineError
 from trunkline.loadtest.bursts import Bursts, make_bursts
 from trunkline.loadtest.callers import run_callers
 from trunkline.loadtest.engine_line import EngineLine
 from trunkline.loadtest.machine import machine
 from trunkline.loadtest.options import LoadOptions
-from trunkline.loadtest.pacing import MOST_LATE_MS, Pacing
+from trunkline.loadtest.pacing import MOST_LATE_MS, Pacing, lateness
 from trunkline.loadtest.talking import Order, Script
 from trunkline.logs import configure_logs
 from trunkline.media.native import NativeEngine
@@ -91,6 +95,9 @@ async def within_time(options: argparse.Namespace) -> int:
         return 1
     except asyncio.CancelledError:
         return 130
+    except TrunklineError as error:
+        print(error, file=sys.stderr)
+        return 1
 
 
 async def run(options: argparse.Namespace) -> int:
@@ -150,7 +157,7 @@ async def contest(
         used: list[tuple[Step, Used]] = []
         try:
             for step in steps:
-                used.append((step, await measure(contestant, heard.zero_s, step)))
+                used.append((step, await measure(contestant, heard.zero_s, step, pacing)))
                 await _until(heard.zero_s + step.ends_s + DECIDED_S - 0.5)
                 figures = heard.figures(*used[-1])
                 print(f"  {table.line(figures)}", flush=True)
@@ -162,13 +169,16 @@ async def contest(
             calling.cancel()
             await asyncio.gather(calling, return_exceptions=True)
     notes += [f"{name}: {problem}" for problem in heard.problems()]
-    late = pacing.total().p99_ms
-    if late > MOST_LATE_MS:
-        notes.append(f"{name}: the callers themselves were late (p99 {late} ms): the machine was too busy to measure")
+    notes += [
+        f"{name}, {step.calls} calls: the callers' own clock was late (p99 {what.callers_late_ms} ms): "
+        "too little of the machine was left to them"
+        for step, what in used
+        if what.callers_late_ms > MOST_LATE_MS
+    ]
     return [heard.figures(step, what) for step, what in used]
 
 
-async def measure(contestant: Contestant, zero_s: float, step: Step) -> Used:
+async def measure(contestant: Contestant, zero_s: float, step: Step, pacing: Pacing) -> Used:
     """What the contestant uses in a step."""
     await _until(zero_s + step.begins_s)
     at, before, beside = time.monotonic(), use(contestant.pids), use(contestant.beside)
@@ -177,12 +187,14 @@ async def measure(contestant: Contestant, zero_s: float, step: Step) -> Used:
     elapsed = time.monotonic() - at
     memory = await asyncio.to_thread(use, contestant.pids, memory=True)
     memory_beside = await asyncio.to_thread(use, contestant.beside, memory=True)
+    ticks = sum((count for second, count in pacing.seconds.items() if second >= at), Counter[int]())
     return Used(
         mcore=1000 * (after.cpu_s - before.cpu_s) / elapsed,
         mib=memory.mib,
         processes=after.processes,
         beside_mcore=1000 * (beside_after.cpu_s - beside.cpu_s) / elapsed,
         beside_mib=memory_beside.mib,
+        callers_late_ms=lateness(ticks).p99_ms,
     )
 
 

@@ -61,6 +61,8 @@ class Used:
     processes: int
     beside_mcore: float = 0.0
     beside_mib: float = 0.0
+    callers_late_ms: int = 0
+    """p99 of how late the callers' own clock ticked: nobody left them enough of the machine."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 OURS = "trunkline"
-BESIDE = "trunkline with orchestrator and collector"
+BESIDE = "  with orchestrator, collector"
 PACKAGES = {
     "pipecat": ("pipecat-ai", "livekit"),
     "livekit-agents": (
