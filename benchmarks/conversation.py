@@ -26,7 +26,8 @@ from benchmarks.limits import Limit, judge
 from loguru import logger
 
 from trunkline.core.errors import TrunklineError
-from trunkline.loadtest.figures import figures_of_ms
+from trunkline.core.latency import barge_in_us
+from trunkline.loadtest.figures import figures, figures_of_ms
 from trunkline.loadtest.options import LoadOptions, Via
 from trunkline.loadtest.result import LoadResult
 from trunkline.logs import configure_logs
@@ -65,9 +66,10 @@ def _barge_in_limits(via: str, limit_ms: float | None, result: LoadResult) -> li
     tried = [turn for call in result.calls for turn in call.turns if turn.interrupts]
     silenced = sum(turn.silenced_us is not None for turn in tried)
     ms = figures_of_ms(row.barge_in_ms for _, row in result.rows)
-    print(
-        f"  {via:8}{ms['count']:4} interruptions: p50 {_ms(ms['p50'])}, p95 {_ms(ms['p95'])}, max {_ms(ms['max'])} ms"
-    )
+    at_agent = figures(barge_in_us(turn) for turn in result.turns)
+    shown = ", ".join(f"{name} {_ms(ms[name])}" for name in ("p50", "p95", "max"))
+    sent = f"of it up to the agent's last packet: p50 {_ms(at_agent['p50'])}, p95 {_ms(at_agent['p95'])}"
+    print(f"  {via:8}{ms['count']:4} interruptions: {shown} ms; {sent}", flush=True)
     if not result.pacing.valid:
         print("          the callers themselves were late")
     p95 = float("nan") if ms["p95"] is None else ms["p95"]
@@ -132,7 +134,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--turns", type=int, default=conversation_policies.TURNS, help="of each figure, at least")
-    parser.add_argument("--at-once", type=int, default=2, help="stacks with one call each that run at the same time")
+    parser.add_argument("--at-once", type=int, default=4, help="stacks with one call each that run at the same time")
     parser.add_argument("--calls", type=int, default=4, help="at once, where barge-in and failover are measured")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, dest="folder", help="folder in which logs and figures stay")

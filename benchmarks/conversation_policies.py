@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,18 +120,27 @@ async def measure(folder: Path, turns: int, at_once: int, seed: int) -> list[Lim
         at_once: Stacks at the same time.
         seed: Of the callers.
     """
-    few = asyncio.Semaphore(at_once)
-
-    async def one(number: int, case: Case) -> Measured:
-        async with few, emulated_stack(folder / str(number), case.environment, profile=case.delays) as stack:
-            wanted = LoadOptions(concurrency=1, turns=turns, burst_seconds=BURST_S, reply_on=case.reply_on, seed=seed)
-            return Measured.of(case, await stack.load(wanted))
-
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(number, case)) for number, case in enumerate(CASES, start=1)]
-    measured = [task.result() for task in tasks]
+    measured = []
+    cases = list(enumerate(CASES, start=1))
+    for first in range(0, len(cases), at_once):
+        measured += await _measure_together(folder, cases[first : first + at_once], turns, seed)
     _tell(measured, turns)
     return limits(measured)
+
+
+async def _measure_together(folder: Path, cases: Sequence[tuple[int, Case]], turns: int, seed: int) -> list[Measured]:
+    """One call on a stack of its own for each case. No stack starts or stops while a call is measured."""
+    async with AsyncExitStack() as parts:
+        stacks = []
+        for number, case in cases:
+            stack = emulated_stack(folder / str(number), case.environment, profile=case.delays)
+            stacks.append(await parts.enter_async_context(stack))
+        calls = []
+        for up, (_, case) in zip(stacks, cases, strict=True):
+            wanted = LoadOptions(concurrency=1, turns=turns, burst_seconds=BURST_S, reply_on=case.reply_on, seed=seed)
+            calls.append(up.load(wanted))
+        results = await asyncio.gather(*calls)
+    return [Measured.of(case, result) for (_, case), result in zip(cases, results, strict=True)]
 
 
 def limits(measured: Sequence[Measured]) -> list[Limit]:
