@@ -172,6 +172,17 @@ async def test_one_of_many_orchestrators_rescues(registry: Registry, redis: Redi
         await other.close()
 
 
+async def test_only_calls_that_nobody_holds_are_orphans(registry: Registry, redis: Redis) -> None:
+    await beat(registry)
+    for call in ("new", "held", "left"):
+        await registry.reserve(call, PHONE, "", 0)
+    await lease(registry, "held")
+    await lease(registry, "left")
+    await age_lease(redis, "left")
+    assert sorted(call.call for call in (await registry.orphans()).calls) == ["left", "new"]
+    assert len((await registry.snapshot()).calls) == 3
+
+
 async def test_a_new_call_is_an_orphan_whose_dispatch_is_under_way(registry: Registry) -> None:
     await beat(registry)
     await registry.reserve("a", PHONE, "", 0)

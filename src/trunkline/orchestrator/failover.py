@@ -52,7 +52,7 @@ class Watchdog:
 
     async def look(self) -> None:
         """Looks once, and rescues what needs it. Raises UpstreamError without Redis."""
-        seen = await self._registry.snapshot()
+        seen = await self._registry.orphans()
         due = [(call, decide(call.orphan, seen.now_ms, self._times)) for call in seen.calls]
         async with asyncio.TaskGroup() as tasks:
             for call, rescue in due:

@@ -230,7 +230,14 @@ class Registry:
 
     async def snapshot(self) -> Snapshot:
         """Everything at one instant."""
-        now, calls, workers = await self._run("list")
+        return await self._list("all")
+
+    async def orphans(self) -> Snapshot:
+        """The same, but only of the calls those that no worker holds."""
+        return await self._list("orphans")
+
+    async def _list(self, which: str) -> Snapshot:
+        now, calls, workers = await self._run("list", which)
         return Snapshot(
             int(now),
             [call_entry(call, pairs(fields)) for call, *fields in calls if fields],

@@ -1,11 +1,14 @@
--- Everything the registry knows.
--- ARGV: prefix
+-- Everything the registry knows, or only the calls that nobody holds: looked for four times a second, among hundreds.
+-- ARGV: prefix, all | orphans
 -- Returns: now, {{call, field, value, …}, …}, {{worker, seen, field, value, …}, …}
 local calls = {}
 for _, call in ipairs(redis.call('ZRANGE', calls_key, 0, -1)) do
-  local fields = redis.call('HGETALL', call_key(call))
-  table.insert(fields, 1, call)
-  table.insert(calls, fields)
+  local held = ARGV[2] == 'orphans' and tonumber(redis.call('HGET', call_key(call), 'lease_until') or 0) > now
+  if not held then
+    local fields = redis.call('HGETALL', call_key(call))
+    table.insert(fields, 1, call)
+    table.insert(calls, fields)
+  end
 end
 local workers = {}
 local seen = redis.call('ZRANGE', workers_key, 0, -1, 'WITHSCORES')
