@@ -173,7 +173,7 @@ async def test_one_of_many_orchestrators_rescues(registry: Registry, redis: Redi
 
 
 async def test_only_calls_that_nobody_holds_are_orphans(registry: Registry, redis: Redis) -> None:
-    await beat(registry)
+    await beat(registry, soft=3)
     for call in ("new", "held", "left"):
         await registry.reserve(call, PHONE, "", 0)
     await lease(registry, "held")
@@ -264,6 +264,7 @@ async def test_take_overs_fill_the_others_up_to_their_hard_capacity(registry: Re
         await registry.reserve(f"c{n}", PHONE, "", 0)
         await lease(registry, f"c{n}")
     await beat(registry, "w2", soft=2, hard=3)
+    await beat(registry, "draining", soft=0)
     await redis.zadd(f"{PREFIX}workers", {"w1": 1})
     for n in range(4):
         await age_lease(redis, f"c{n}")
