@@ -23,8 +23,10 @@ from trunkline.media.transport import CallerInput
 
 LISTEN_ON_S = 0.4
 """After the last frame that could be speech the model listens on for so long."""
-LISTEN_BACK_FRAMES = 2
-"""Quiet frames that the model hears before the first that could be speech: a soft first sound is among them."""
+LISTEN_BACK_FRAMES = 13
+"""Quiet frames that the model hears before the first that could be speech. A soft first sound is among them; a model
+that has heard silence is sure of speech sooner than one that has heard nothing; and with so many, two windows of speech
+are whole when its third frame is (4 ms of quiet and 60 of speech)."""
 
 ASK_AFTER_S = 0.08
 """After so much silence the model is asked whether the caller has finished: its answer takes as long again."""
