@@ -66,15 +66,15 @@ func TestPauseAndFlushAreSilentOnePacketLater(t *testing.T) {
 		packets, sound := r.played(t)
 		checkNoClick(t, sound)
 		checkEndsSilent(t, sound)
-		// Between our count and the halt one may have gone out; after it only the fade.
-		if late := len(packets) - began; late > 2 {
+		// Between our count and the halt one may have gone out; after it only the fade, and silence.
+		if late := len(packets) - began; late > 3 {
 			t.Fatalf("%d packets after the halt", late)
 		}
 		if i > 0 {
 			continue
 		}
-		if fade := len(packets) - int(sent)/opus.FrameSamples; fade != 1 {
-			t.Fatalf("%d packets of fade", fade)
+		if after := len(packets) - int(sent)/opus.FrameSamples; after != 2 {
+			t.Fatalf("%d packets of fade and silence", after)
 		}
 		w.tell(1, resume())
 		w.tell(1, end(1))
@@ -90,4 +90,33 @@ func (r *fakeRoom) packetsSent() []rtp.Packet {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.packets
+}
+
+func TestAReceiverHasNothingToGuessAfterTheLastPacket(t *testing.T) {
+	w, r := joined(t, func(r *fakeRoom) { r.isReady = true })
+	w.tell(1, publish())
+	for i, stop := range []func(uint32) *mediapb.Command{end, func(uint32) *mediapb.Command { return flush() }} {
+		w.tell(1, saying(uint32(i+1), tone(8000)))
+		w.until(1, "first_packet")
+		w.tell(1, stop(uint32(i+1)))
+		time.Sleep(700 * time.Millisecond)
+		decoder, err := opus.NewDecoder()
+		if err != nil {
+			t.Fatal(err)
+		}
+		frame := make([]int16, opus.FrameSamples)
+		for _, packet := range r.packetsSent() {
+			if _, err := decoder.Decode(packet.Payload, frame); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := decoder.Conceal(frame); err != nil {
+			t.Fatal(err)
+		}
+		for _, sample := range frame {
+			if sample > 300 || sample < -300 {
+				t.Fatalf("%d: a guess of %d after the end", i, sample)
+			}
+		}
+	}
 }

@@ -136,7 +136,8 @@ func TestWhatIsUnderWayIsDroppedWithTheLeg(t *testing.T) {
 	for number := range int64(3) {
 		l.tick(number+10, 0)
 	}
-	if came := r.numbers(0); len(came) != 1 {
+	// Silence ends what was said before, and what is said now.
+	if came := r.numbers(0); len(came) != 3 {
 		t.Errorf("%d packets of a leg that is well again", len(came))
 	}
 }

@@ -112,12 +112,13 @@ func TestRTPTimeGoesOnThroughSilence(t *testing.T) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.packets) != 10 {
+	// Five of speech and one of silence, twice.
+	if len(r.packets) != 12 {
 		t.Fatalf("%d packets", len(r.packets))
 	}
 	for i, packet := range r.packets[1:] {
 		before := r.packets[i]
-		step, speech := packet.Timestamp-before.Timestamp, (i+1)%5 != 0
+		step, speech := packet.Timestamp-before.Timestamp, (i+1)%6 != 0
 		if packet.SequenceNumber != before.SequenceNumber+1 {
 			t.Fatalf("a hole before packet %d", i+1)
 		}

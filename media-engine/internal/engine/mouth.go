@@ -59,16 +59,33 @@ func (m *mouth) tick(number int64, to room) {
 		m.tickImpaired(number)
 		return
 	}
-	if m.encoder == nil || m.queue.Idle() || !to.ready() {
+	if m.encoder == nil || !to.ready() {
 		m.speaking = false
+		return
+	}
+	if m.queue.Idle() {
+		m.hush(number, to)
 		return
 	}
 	speaking, events := m.queue.Next(&m.frame)
 	if speaking {
 		m.send(number, to)
+		m.speaking = true
+	} else {
+		m.hush(number, to)
 	}
-	m.speaking = speaking
 	m.tellAll(events, monotime.Us())
+}
+
+// hush sends 20 ms of silence after the last sound: a receiver for which nothing comes takes that for loss, and goes
+// on with the sound for 60 ms and more by guessing.
+func (m *mouth) hush(number int64, to room) {
+	if !m.speaking {
+		return
+	}
+	clear(m.frame[:])
+	m.send(number, to)
+	m.speaking = false
 }
 
 func (m *mouth) send(number int64, to room) {
