@@ -88,6 +88,32 @@ async def test_a_call_outlives_its_worker(pair: World, sentences: list[str]) -> 
     await line.hang_up()
 
 
+async def test_a_worker_that_drains_keeps_its_call_and_is_given_no_other(pair: World) -> None:
+    call, dial = await pair.announced()
+    line = await pair.phone.dial(call, dial.uri, (dial.username, dial.password))
+    await line.answered(10)
+    [listed] = (await pair.api("/calls"))["calls"]
+    send(pair, listed["worker"], signal.SIGTERM)
+    async with asyncio.timeout(5):
+        while '"event": "worker_draining"' not in pair.log(listed["worker"]):
+            await asyncio.sleep(0.05)
+    for _ in range(3):
+        await pair.announced()
+    async with asyncio.timeout(5):
+        while "" in (holders := await who_holds(pair)).values():
+            await asyncio.sleep(0.05)
+    assert holders.pop(call) == listed["worker"]
+    assert len(holders) == 3
+    assert listed["worker"] not in holders.values()
+    assert line.ended is None
+    await line.hang_up()
+
+
+async def who_holds(world: World) -> dict[str, str]:
+    """The worker of each call; empty where nobody has it yet."""
+    return {each["call"]: each["worker"] for each in (await world.api("/calls"))["calls"]}
+
+
 async def heard(line: PhoneLine, timeout_s: float) -> None:
     """Waits for a sound of the agent."""
     async with asyncio.timeout(timeout_s):
