@@ -67,13 +67,13 @@ func TestPauseAndFlushAreSilentOnePacketLater(t *testing.T) {
 		checkNoClick(t, sound)
 		checkEndsSilent(t, sound)
 		// Between our count and the halt one may have gone out; after it only the fade, and silence.
-		if late := len(packets) - began; late > 3 {
+		if late := len(packets) - began; late > 4 {
 			t.Fatalf("%d packets after the halt", late)
 		}
 		if i > 0 {
 			continue
 		}
-		if after := len(packets) - int(sent)/opus.FrameSamples; after != 2 {
+		if after := len(packets) - int(sent)/opus.FrameSamples; after != 1+hushFrames {
 			t.Fatalf("%d packets of fade and silence", after)
 		}
 		w.tell(1, resume())
@@ -113,9 +113,9 @@ func TestAReceiverHasNothingToGuessAfterTheLastPacket(t *testing.T) {
 		if err := decoder.Conceal(frame); err != nil {
 			t.Fatal(err)
 		}
-		// A tone that is cut off rings on a little in the codec; without the silence the guess is 7,000 loud.
+		// Without the silence the guess is 7,000 loud.
 		for _, sample := range frame {
-			if sample > 1000 || sample < -1000 {
+			if sample > 100 || sample < -100 {
 				t.Fatalf("%d: a guess of %d after the end", i, sample)
 			}
 		}

@@ -14,6 +14,8 @@ import (
 const (
 	rtpClockHz   = 48_000
 	rtpFrameTime = rtpClockHz / 50
+	// hushFrames of silence end what is said: in the first one the codec still rings.
+	hushFrames = 2
 )
 
 // mouth sends what the agent says as Opus packets.
@@ -28,6 +30,7 @@ type mouth struct {
 	encoder  *opus.Encoder
 	sent     uint64
 	speaking bool
+	hushed   int
 	impaired *badMicrophone // nil, except with callers of tests
 	packet   rtp.Packet
 	timeBase uint32
@@ -70,22 +73,23 @@ func (m *mouth) tick(number int64, to room) {
 	speaking, events := m.queue.Next(&m.frame)
 	if speaking {
 		m.send(number, to)
-		m.speaking = true
+		m.speaking, m.hushed = true, 0
 	} else {
 		m.hush(number, to)
 	}
 	m.tellAll(events, monotime.Us())
 }
 
-// hush sends 20 ms of silence after the last sound: a receiver for which nothing comes takes that for loss, and goes
-// on with the sound for 60 ms and more by guessing.
+// hush sends silence after the last sound: a receiver for which nothing comes takes that for loss, and goes on with the
+// sound for 60 ms and more by guessing.
 func (m *mouth) hush(number int64, to room) {
 	if !m.speaking {
 		return
 	}
 	clear(m.frame[:])
 	m.send(number, to)
-	m.speaking = false
+	m.hushed++
+	m.speaking = m.hushed < hushFrames
 }
 
 func (m *mouth) send(number int64, to room) {
