@@ -103,7 +103,7 @@ async def confusion(options: argparse.Namespace, folder: Path) -> list[Limit]:
 
 async def failover(options: argparse.Namespace, folder: Path) -> list[Limit]:
     """A first provider that stalls and is cut off, and another that stands by."""
-    return await conversation_failover.measure(folder, options.calls, options.turns, options.seed)
+    return await conversation_failover.measure(folder, 2 * options.calls, options.turns, options.seed)
 
 
 Part = Callable[[argparse.Namespace, Path], Awaitable[list[Limit]]]
@@ -135,7 +135,9 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], metavar="PART", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--turns", type=int, default=conversation_policies.TURNS, help="of each figure, at least")
     parser.add_argument("--at-once", type=int, default=4, help="stacks with one call each that run at the same time")
-    parser.add_argument("--calls", type=int, default=4, help="at once, where barge-in and failover are measured")
+    parser.add_argument(
+        "--calls", type=int, default=4, help="at once, where barge-in is measured; twice as many for failover"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, dest="folder", help="folder in which logs and figures stay")
     options = parser.parse_args()
