@@ -19,6 +19,8 @@ from trunkline.settings import load_settings
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
 
 RINGS_AT_MOST_S = 5.0
+BRIDGE_WAITS_S = 10.0
+"""livekit-sip that is put out of a room before it has published goes on ringing for so long."""
 
 
 async def test_a_phone_call_is_answered_and_can_interrupt(world: World, sentences: list[str]) -> None:
@@ -120,7 +122,7 @@ async def test_a_redial_into_a_room_that_is_just_closing_hears_nothing_and_ends(
     # The agent's track may be there for some milliseconds yet: then the bridge answers, and there is nothing to hear.
     again = await world.phone.dial(f"{call}-again", dial.uri, (dial.username, dial.password))
     seen: list[object] = []
-    async with asyncio.timeout(RINGS_AT_MOST_S):
+    async with asyncio.timeout(BRIDGE_WAITS_S + RINGS_AT_MOST_S):  # the room may close in the instant of its coming
         while again.ended is None:
             seen.append(await again.event())
     assert not [event for event in seen if isinstance(event, HeardStart)]
