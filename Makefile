@@ -45,7 +45,7 @@ bench-100: servers ## 100 calls at once and everything that carries them here, a
 bench-phone: servers ## how many phone calls over SIP at once keep the limits here; up to eight minutes
 	$(VENV)/python -m benchmarks.hundred --phone
 
-bench-media: servers ## what the media engines cost and how long the road is, against limits; about seven minutes
+bench-media: servers ## what the media engines cost and how long the road is, against limits; about nine minutes
 	$(VENV)/python -m benchmarks.media --limits
 
 bench-conversation: servers ## how long a caller waits, barge-in, failover, against limits; about twelve minutes
