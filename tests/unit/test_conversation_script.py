@@ -34,9 +34,11 @@ class ScriptedLine:
 
     Args:
         answers: For each utterance, pairs of (seconds after its end, negative while it is spoken; what is heard).
+        tail_s: Silence at the end of each recording, before the phone tells that it is played.
     """
 
     answers: list[list[tuple[float, type[HeardStart] | type[HeardStop] | CallEnded]]]
+    tail_s: float = 0.0
     played: list[tuple[str, Path, float]] = field(default_factory=list)
     events: asyncio.Queue[PhoneEvent] = field(default_factory=asyncio.Queue)
 
@@ -56,7 +58,8 @@ class ScriptedLine:
             else:
                 # Quiet is known only when it has lasted 200 ms.
                 loop.call_at(ended_at + after_s + 0.2, put, HeardStop(at_us))
-        loop.call_at(ended_at, put, PlayEnd(name, s_to_us(ended_at), s_to_us(ended_at)))
+        over_at = ended_at + self.tail_s
+        loop.call_at(over_at, put, PlayEnd(name, s_to_us(over_at), s_to_us(ended_at)))
 
     async def event(self) -> PhoneEvent:
         return await self.events.get()
@@ -89,6 +92,16 @@ async def test_a_turn_has_the_instants_of_mouth_and_ear() -> None:
     assert after(turn.speech_end_us, turn.speech_start_us) == pytest.approx(SPEECH_S)
     assert after(turn.heard_start_us, turn.speech_end_us) == pytest.approx(0.5)
     assert after(turn.heard_end_us, turn.speech_end_us) == pytest.approx(1.5)
+
+
+@in_virtual_time
+async def test_an_answer_before_the_recordings_silent_end_is_heard_from_its_first_sound() -> None:
+    line = ScriptedLine([[(0.4, HeardStart), (1.3, HeardStop), (1.6, HeardStart), (3.0, HeardStop)]], tail_s=0.6)
+    talk = caller(line, False)
+    await talk.run()
+    [turn] = talk.turns
+    assert after(turn.heard_start_us, turn.speech_end_us) == pytest.approx(0.4)
+    assert after(turn.heard_end_us, turn.speech_end_us) == pytest.approx(3.0)
 
 
 @in_virtual_time

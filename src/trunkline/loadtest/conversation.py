@@ -102,6 +102,7 @@ class Caller:
 
     async def _speak(self, utterance: Utterance, turn: CallerTurn, number: int) -> None:
         name = f"s{number + 1}"
+        heard: list[HeardStart | HeardStop] = []
         await self.line.play(name, utterance.wav)
         while turn.speech_end_us is None:
             match await self._next(LONGEST_ANSWER_S, f"the phone did not finish speaking {turn.said!r}"):
@@ -110,9 +111,16 @@ class Caller:
                     self.tell(f"{'interrupts' if turn.interrupts else 'says'}: {turn.said}")
                 case PlayEnd(id=spoken, speech_end_us=speech_end_us) if spoken == name:
                     turn.speech_end_us = speech_end_us
-                case HeardStart() | HeardStop() as heard if turn.interrupts:
-                    # The last silence counts: a pause between two sentences is none.
-                    turn.silenced_us = heard.at_us if isinstance(heard, HeardStop) else None
+                case HeardStart() | HeardStop() as event:
+                    heard.append(event)
+        for event in heard:
+            if isinstance(event, HeardStart) and event.at_us > turn.speech_end_us:
+                # A quick agent answers before the recording's own silent end is played.
+                turn.heard_start_us = event.at_us
+                return
+            if turn.interrupts:
+                # The last silence counts: a pause between two sentences is none.
+                turn.silenced_us = event.at_us if isinstance(event, HeardStop) else None
 
     async def _hear_answer(self, turn: CallerTurn, interrupted_by: Utterance | None) -> None:
         while turn.heard_start_us is None:
