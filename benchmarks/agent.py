@@ -1,6 +1,6 @@
 """What the agent's Python costs a call: conversations with the product's own pipeline, on emulated providers.
 
-    .venv/bin/python benchmarks/agent.py --calls 25 --seconds 20
+    .venv/bin/python -m benchmarks.agent --calls 25 --seconds 20
 
 One process like a worker's, without LiveKit: every 20 ms each call gets a frame of a caller who speaks a coded sentence
 of 2 s, waits for the answer, and speaks again; the answer's audio is counted and thrown away at the pace of speech. So
@@ -14,17 +14,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import json
 import os
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import uvloop
+from benchmarks.emulated_stack import emulators
 
 from trunkline.agent.clock import LoopClock
 from trunkline.agent.conversation import Conversation
@@ -33,6 +31,7 @@ from trunkline.agent.worker import Worker
 from trunkline.core.latency import Mark
 from trunkline.core.turn_events import CloseTurn
 from trunkline.core.units import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE_HZ, Pcm
+from trunkline.loadtest.usage import memory_kib, processor_s
 from trunkline.loadtest.voice import speak
 from trunkline.logs import configure_logs
 from trunkline.media.engine import CallerFrame, FirstPacket, Halted, LastPacket, MediaEvent
@@ -130,22 +129,14 @@ class Talker:
 
 
 async def bench(options: argparse.Namespace) -> dict[str, float]:
-    emulators = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "trunkline.emulators", stdout=asyncio.subprocess.PIPE
-    )
-    assert emulators.stdout is not None
-    try:
-        url = json.loads(await asyncio.wait_for(emulators.stdout.readline(), 30))["url"]
+    async with emulators() as provider:
         settings = load_settings(
-            stt_provider="emulated", tts_provider="emulated", stt_url=url, tts_url=url, reply_on=options.reply_on,
-            media_engine="sdk", log_level="WARNING",
+            stt_provider="emulated", tts_provider="emulated", stt_url=provider.url, tts_url=provider.url,
+            reply_on=options.reply_on, media_engine="sdk", log_level="WARNING",
         )  # fmt: skip
         configure_logs(settings, "agent")
         route_loguru()
-        return await measure(options, Worker(settings)._make_parts, emulators.pid)
-    finally:
-        emulators.terminate()
-        await emulators.wait()
+        return await measure(options, Worker(settings)._make_parts, provider.pid)
 
 
 async def measure(options: argparse.Namespace, make_parts: Callable[[], object], emulators: int) -> dict[str, float]:
@@ -156,7 +147,7 @@ async def measure(options: argparse.Namespace, make_parts: Callable[[], object],
         Talker(lambda on_turn: Conversation(make_parts(), clock, on_turn), bed.encode(number))  # type: ignore[arg-type]
         for number in range(options.calls)
     ]
-    memory = pss_mib()
+    memory = memory_kib(os.getpid())
     await asyncio.gather(*(talker.conversation.prepare() for talker in talkers))
     now = time.monotonic()
     for number, talker in enumerate(talkers):
@@ -167,10 +158,10 @@ async def measure(options: argparse.Namespace, make_parts: Callable[[], object],
     for talker in talkers:
         talker.turns.clear()
         talker.sentences = talker.speaking_frames = talker.answer_frames = 0
-    began, used, emulated = time.monotonic(), own_cpu_s(), cpu_s(emulators)
+    began, used, emulated = time.monotonic(), time.process_time(), processor_s(emulators)
     await asyncio.sleep(options.seconds)
-    elapsed, used, emulated = time.monotonic() - began, own_cpu_s() - used, cpu_s(emulators) - emulated
-    memory = pss_mib() - memory
+    elapsed, used, emulated = time.monotonic() - began, time.process_time() - used, processor_s(emulators) - emulated
+    memory = memory_kib(os.getpid()) - memory
     per_call = 1000 / elapsed / options.calls
     turns = [turn for talker in talkers for turn in talker.turns]
     trips = [
@@ -187,7 +178,7 @@ async def measure(options: argparse.Namespace, make_parts: Callable[[], object],
         "roundtrip_avg_ms": statistics.fmean(trips) if trips else float("nan"),
         "agent_mcore": used * per_call,
         "emulators_mcore": emulated * per_call,
-        "memory_mib": memory / options.calls,
+        "memory_mib": memory / 1024 / options.calls,
     }
     driving.cancel()
     await asyncio.gather(driving, return_exceptions=True)
@@ -203,22 +194,6 @@ async def drive(talkers: list[Talker]) -> None:
         now = time.monotonic()
         for talker in talkers:
             talker.tick(now)
-
-
-def own_cpu_s() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
-def cpu_s(pid: int) -> float:
-    with open(f"/proc/{pid}/stat") as stat:
-        fields = stat.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def pss_mib() -> float:
-    with open("/proc/self/smaps_rollup") as rollup:
-        return next(int(line.split()[1]) / 1024 for line in rollup if line.startswith("Pss:"))
 
 
 def main() -> None:

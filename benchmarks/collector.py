@@ -27,6 +27,7 @@ from typing import Any
 from trunkline.core import wire
 from trunkline.core.window import nearest_rank
 from trunkline.core.wire import Mark, TurnOutcome
+from trunkline.loadtest.usage import processor_s
 
 SENDERS = 4
 """As many workers as take a hundred calls."""
@@ -44,10 +45,10 @@ def main() -> None:
         collector = start(port, Path(folder) if options.csv else None)
         try:
             wait_until_up(port)
-            before = cpu_s(collector.pid), resident_mib(collector.pid)
+            before = processor_s(collector.pid), resident_mib(collector.pid)
             sent_in_s, sender_cpu_s = send_in_another_process(port, options.rate, options.seconds)
             wait_until_taken(port, options.rate * options.seconds)
-            after = cpu_s(collector.pid), resident_mib(collector.pid)
+            after = processor_s(collector.pid), resident_mib(collector.pid)
             summary, stats = ask(port, f"/summary?window_sec={WINDOW_S}"), ask(port, "/stats")
         finally:
             collector.terminate()
@@ -206,11 +207,6 @@ def ask(port: int, path: str) -> dict[str, Any]:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
         found: dict[str, Any] = json.load(answer)
         return found
-
-
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_mib(pid: int) -> int:

@@ -61,11 +61,11 @@ async def measure(folder: Path, calls: int, turns: int, seed: int) -> list[Limit
     async with (
         emulators("brief", seed) as bad,
         emulators("brief", seed + 1) as good,
-        emulated_stack(folder, environment(bad, good)) as stack,
+        emulated_stack(folder, environment(bad.url, good.url)) as stack,
     ):
         # What is usual is learned before: a stall of the first sentence of all would be waited for at length.
         await stack.load(dataclasses.replace(wanted, turns=LEARNING_TURNS))
-        await set_faults(bad, FAULTS)
+        await set_faults(bad.url, FAULTS)
         results = [await stack.load(dataclasses.replace(wanted, seed=seed + number)) for number in range(loads)]
         return judged(results, read_switches(stack))
 

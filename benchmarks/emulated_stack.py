@@ -41,12 +41,25 @@ def quiet(_name: str, _state: str, _seconds: float) -> None:
     """Tells nothing of what is found or built."""
 
 
-@asynccontextmanager
-async def emulators(profile: str, seed: int = 0) -> AsyncIterator[str]:
-    """Emulated providers in a process of their own; yields their address.
+@dataclass(frozen=True, slots=True)
+class EmulatedProviders:
+    """A process that emulates them.
 
     Args:
-        profile: Delays, of `src/trunkline/emulators/profiles.toml`.
+        url: Its address.
+        pid: Its id.
+    """
+
+    url: str
+    pid: int
+
+
+@asynccontextmanager
+async def emulators(profile: str = "", seed: int = 0) -> AsyncIterator[EmulatedProviders]:
+    """Emulated providers in a process of their own.
+
+    Args:
+        profile: Delays, of `src/trunkline/emulators/profiles.toml`; empty: those of the brief, 150 ms each.
         seed: Decides what is drawn.
     """
     command = [sys.executable, "-m", "trunkline.emulators", "--profile", profile, "--seed", str(seed)]
@@ -56,7 +69,7 @@ async def emulators(profile: str, seed: int = 0) -> AsyncIterator[str]:
         ready = await asyncio.wait_for(process.stdout.readline(), START_S)
         if not ready:
             raise SystemExit("the emulators did not start")
-        yield json.loads(ready)["url"]
+        yield EmulatedProviders(json.loads(ready)["url"], process.pid)
     finally:
         if process.returncode is None:
             process.terminate()
@@ -130,7 +143,7 @@ async def emulated_stack(
     async with AsyncExitStack() as parts:
         wanted = {"LOG_LEVEL": "WARNING", "LOG_FORMAT": "json", **environment}
         if "STT_URL" not in wanted:
-            url = await parts.enter_async_context(emulators(profile))
+            url = (await parts.enter_async_context(emulators(profile))).url
             wanted |= {"STT_PROVIDER": "emulated", "TTS_PROVIDER": "emulated", "STT_URL": url, "TTS_URL": url}
         base = {name: os.environ[name] for name in KEPT if name in os.environ} | wanted
         programs = await find_servers(folder, quiet)

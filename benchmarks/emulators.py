@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import base64
 import json
-import os
 import subprocess
 import sys
 
@@ -21,6 +20,7 @@ import numpy as np
 
 from trunkline.core.units import FRAME_BYTES, FRAME_S, Pcm
 from trunkline.emulators.bed import bed
+from trunkline.loadtest.usage import processor_s
 
 TALK_S = 3.0
 TURN_S = 10.0
@@ -103,21 +103,14 @@ async def call(
                 await asyncio.sleep(max(0.0, due - loop.time()))
 
 
-def cpu_s(pid: int) -> float:
-    """Processor time of a process so far."""
-    with open(f"/proc/{pid}/stat") as stat:
-        fields = stat.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 async def measure(options: argparse.Namespace, url: str, pid: int) -> None:
     heard = [0, 0, 0]
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         calls = [asyncio.create_task(call(http, url, options, number, heard)) for number in range(1, options.calls + 1)]
         await asyncio.sleep(TURN_S + WARM_UP_S)
-        spent, before = cpu_s(pid), list(heard)
+        spent, before = processor_s(pid), list(heard)
         await asyncio.sleep(options.seconds)
-        spent = cpu_s(pid) - spent
+        spent = processor_s(pid) - spent
         finals, samples, bursts = np.subtract(heard, before).tolist()
         for each in calls:
             each.cancel()

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.emulated_stack import HOST, emulators, quiet
 from benchmarks.limits import Limit, judge
 
 from trunkline.settings import load_settings
@@ -29,8 +30,6 @@ from trunkline.stack.binaries import find_servers
 from trunkline.stack.plan import make_plan
 from trunkline.stack.ports import free_ports
 from trunkline.stack.stack import Stack
-
-HOST = "127.0.0.1"
 
 
 @contextmanager
@@ -46,16 +45,12 @@ def kept(folder: Path | None) -> Iterator[str]:
 
 async def run(options: argparse.Namespace) -> int:
     with kept(options.keep) as folder:
-        emulators = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "trunkline.emulators", stdout=asyncio.subprocess.PIPE
-        )
-        assert emulators.stdout is not None
-        try:
-            url = json.loads(await asyncio.wait_for(emulators.stdout.readline(), 30))["url"]
+        async with emulators() as provider:
+            url = provider.url
             providers = {"STT_PROVIDER": "emulated", "TTS_PROVIDER": "emulated", "STT_URL": url, "TTS_URL": url}
             environment = {**os.environ, **providers, "REPLY_ON": options.reply_on, "LOG_LEVEL": options.log_level}
             os.environ.update(environment)
-            programs = await find_servers(Path(folder), lambda *_: None)
+            programs = await find_servers(Path(folder), quiet)
             plan = make_plan(
                 programs,
                 free_ports(HOST),
@@ -65,10 +60,7 @@ async def run(options: argparse.Namespace) -> int:
                 environment=environment,
             )
             async with Stack(plan) as stack:
-                return await call(options, dict(plan.env), {**pids(stack), "emulators": emulators.pid})
-        finally:
-            emulators.terminate()
-            await emulators.wait()
+                return await call(options, dict(plan.env), {**pids(stack), "emulators": provider.pid})
 
 
 def pids(stack: Stack) -> dict[str, int]:

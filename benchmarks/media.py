@@ -18,7 +18,6 @@ import asyncio
 import json
 import os
 import random
-import resource
 import statistics
 import sys
 import tempfile
@@ -30,9 +29,10 @@ import numpy as np
 import uvloop
 from benchmarks import phone_calls
 from benchmarks.limits import Limit, judge
+from benchmarks.noise import burst
 from tests.sfu import LiveKit, serve_livekit
 
-from trunkline.core.units import SAMPLE_RATE_HZ, Pcm
+from trunkline.loadtest.usage import memory_kib, processor_s
 from trunkline.media.engine import CallerFrame, FirstPacket, MediaEngine, MediaEvent, MediaLeg, ParticipantLeft, RanDry
 from trunkline.media.native import NativeEngine
 from trunkline.media.sdk import SdkEngine
@@ -43,15 +43,6 @@ LOUD = 400
 QUIET_S = 0.2
 BURST_S = 1.5
 PAUSE_S = 3.5
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-
-
-def speech(seed: int) -> Pcm:
-    """Noise in the band of speech, loud from its first sample."""
-    noise = np.random.default_rng(seed).normal(0, 1, round(BURST_S * SAMPLE_RATE_HZ))
-    smooth = np.convolve(noise, np.ones(6) / 6, "same")
-    samples: Pcm = (4000 * smooth / np.std(smooth)).clip(-32768, 32767).astype(np.int16)
-    return samples
 
 
 def is_loud(frame: CallerFrame) -> bool:
@@ -126,7 +117,7 @@ async def callers(url: str, tokens: list[str], seconds: float, jitter_ms: int) -
     dice = random.Random(1)
 
     async def talk(leg: MediaLeg, caller: Caller, first_pause_s: float) -> None:
-        sound = speech(dice.randrange(1000))
+        sound = burst(BURST_S, dice.randrange(1000))
         await asyncio.sleep(first_pause_s)
         while True:
             caller.bursts += 1
@@ -138,9 +129,10 @@ async def callers(url: str, tokens: list[str], seconds: float, jitter_ms: int) -
         asyncio.create_task(talk(leg, caller, dice.uniform(0, BURST_S + PAUSE_S)))
         for leg, caller in zip(legs, made, strict=True)
     ]
-    used = cpu_s(engine.pid)
+    assert engine.pid is not None
+    used = processor_s(engine.pid)
     await asyncio.sleep(seconds)
-    spent = cpu_s(engine.pid) - used
+    spent = processor_s(engine.pid) - used
     for task in talking:
         task.cancel()
     await asyncio.sleep(3.0)
@@ -162,20 +154,6 @@ async def native(jitter_ms: int) -> NativeEngine:
     return engine
 
 
-def cpu_s(pid: int | None) -> float:
-    """CPU seconds of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
-
-
-def memory_mib(pid: int | None) -> float:
-    """Proportional memory of a process."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
-
-
 async def bench(engine_name: str, calls: int, seconds: float, jitter_ms: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         async for livekit in serve_livekit(Path(folder)):
@@ -186,7 +164,7 @@ async def bench(engine_name: str, calls: int, seconds: float, jitter_ms: int) ->
 async def measure(livekit: LiveKit, engine_name: str, calls: int, seconds: float, jitter_ms: int) -> dict[str, float]:
     engine: MediaEngine = await native(jitter_ms) if engine_name == "native" else SdkEngine()
     pid = engine.pid if isinstance(engine, NativeEngine) else None
-    memory_before = memory_mib(pid) if pid else memory_mib(os.getpid())
+    memory_before = memory_kib(pid or os.getpid())
     tokens = [livekit.token(f"room-{n}", f"caller-{n}") for n in range(calls)]
     command = [sys.executable, "-m", "benchmarks.media", "--callers", livekit.url]
     command += ["--seconds", str(seconds), "--jitter-max-ms", str(jitter_ms)]
@@ -207,16 +185,16 @@ async def measure(livekit: LiveKit, engine_name: str, calls: int, seconds: float
     await asyncio.sleep(2.0)
     process.stdin.write(b"go\n")
     frames, began = sum(agent.frames for agent in agents), time.monotonic()
-    python, engine_cpu = own_cpu_s(), cpu_s(pid) if pid else 0.0
+    python, engine_cpu = time.process_time(), processor_s(pid) if pid else 0.0
     await asyncio.sleep(seconds)
     elapsed = time.monotonic() - began
-    python, engine_cpu = own_cpu_s() - python, (cpu_s(pid) if pid else 0.0) - engine_cpu
+    python, engine_cpu = time.process_time() - python, (processor_s(pid) if pid else 0.0) - engine_cpu
     frames = sum(agent.frames for agent in agents) - frames
     told = json.loads(await process.stdout.readline())
     heard = [told["stats"], *([asdict(await engine.stats())] if isinstance(engine, NativeEngine) else [])]
     received = sum(stats["received"] for stats in heard)
     late = sum(stats["late"] for stats in heard)
-    memory = (memory_mib(pid) if pid else memory_mib(os.getpid())) - memory_before
+    memory = (memory_kib(pid or os.getpid()) - memory_before) / 1024
     await process.wait()
     await engine.close()
     road = sorted(told["road"])
@@ -237,11 +215,6 @@ async def measure(livekit: LiveKit, engine_name: str, calls: int, seconds: float
         "road_p50_ms": statistics.median(road) if road else float("nan"),
         "road_p99_ms": road[int(len(road) * 0.99)] if road else float("nan"),
     }
-
-
-def own_cpu_s() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
 
 
 def all_judged() -> int:

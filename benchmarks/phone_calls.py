@@ -23,16 +23,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.limits import Limit, judge
+from benchmarks.noise import burst
 from tests.phone_stack import PhoneStack, open_phone_stack
 
 from trunkline.core.errors import CallError, TrunklineError
-from trunkline.core.units import SAMPLE_RATE_HZ
 from trunkline.loadtest.phone import CallEnded, HeardStart, PhoneLine, PlayStart
 from trunkline.loadtest.usage import Sampler
 from trunkline.loadtest.voice import write_wav
@@ -120,7 +119,7 @@ async def measure_phone_calls(calls: int = 50, seconds: float = 30.0, codec: str
         if engine is None:
             raise SystemExit("trunkline-media can't be had: no silent fallback in a bench")
         sound = root / "burst.wav"
-        write_wav(sound, _burst())
+        write_wav(sound, burst(BURST_S, 1))
         async with open_phone_stack(programs, phone, engine, root) as stack:
             return await _measure(stack, sound, calls, seconds, codec)
 
@@ -184,13 +183,6 @@ async def _stop(tasks: Sequence[asyncio.Task[None]]) -> None:
     for outcome in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(outcome, Exception):
             raise outcome
-
-
-def _burst() -> np.ndarray[tuple[int], np.dtype[np.int16]]:
-    """Noise in the band of speech, loud from its first sample."""
-    noise = np.random.default_rng(1).normal(0, 1, round(BURST_S * SAMPLE_RATE_HZ))
-    smooth = np.convolve(noise, np.ones(6) / 6, "same")
-    return (4000 * smooth / np.std(smooth)).clip(-32768, 32767).astype(np.int16)
 
 
 def limits(found: dict[str, float]) -> list[Limit]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+from trunkline.loadtest.usage import TICKS_PER_S, memory_kib
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ def use(pids: Iterable[int], *, memory: bool = False) -> Use:
         waiting += [child for child in children[pid] if child not in family]
     # Own time in user and system mode, and that of children which were waited for.
     ticks = sum(int(field) for pid in family for field in stats[pid][11:15])
-    mib = sum(map(_mib, family)) if memory else float("nan")
+    mib = sum(map(memory_kib, family)) / 1024 if memory else float("nan")
     return Use(ticks / TICKS_PER_S, mib, len(family))
 
 
@@ -56,11 +55,3 @@ def _stats() -> dict[int, list[str]]:
             except OSError:
                 continue
     return found
-
-
-def _mib(pid: int) -> float:
-    try:
-        found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
-    except OSError:
-        return 0.0
-    return int(found[1]) / 1024 if found else 0.0

@@ -33,8 +33,8 @@ Not equal:
   waiting instead of one a core; its memory is counted. Its worker says that it has no load, since at its default
   load_threshold it would refuse calls on a busy machine. It has its own event loop and versions of packages.
 - trunkline's and Pipecat's providers' clients are Pipecat's, LiveKit Agents' are its own plugins.
-- Calls come to trunkline by its orchestrator (admission, lease) and LiveKit's dispatch, to LiveKit Agents by dispatch,
-  to Pipecat by a line on standard input.
+- Calls come to trunkline by its orchestrator (admission, lease, job), to LiveKit Agents by LiveKit's dispatch, to
+  Pipecat by a line on standard input.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from benchmarks.emulated_stack import emulators
 from benchmarks.peers import table
 from benchmarks.peers.contestants import CONTESTANTS, Contestant, Scene
 from benchmarks.peers.processes import use
@@ -106,13 +108,10 @@ async def run(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="trunkline-peers-") as made:
         folder = options.logs or Path(made)
         folder.mkdir(parents=True, exist_ok=True)
-        emulators = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "trunkline.emulators", stdout=asyncio.subprocess.PIPE
-        )
-        engine = await callers_engine()
-        try:
-            assert emulators.stdout is not None
-            url = json.loads(await asyncio.wait_for(emulators.stdout.readline(), 30))["url"]
+        async with AsyncExitStack() as parts:
+            url = (await parts.enter_async_context(emulators())).url
+            engine = await callers_engine()
+            parts.push_async_callback(engine.close)
             os.environ.update(
                 STT_PROVIDER="emulated", TTS_PROVIDER="emulated", STT_URL=url, TTS_URL=url,
                 REPLY_ON="first_partial", LOG_LEVEL="WARNING",
@@ -124,10 +123,6 @@ async def run(options: argparse.Namespace) -> int:
             notes: list[str] = []
             for name in options.only or CONTESTANTS:
                 found[name] = await contest(name, scene, engine, bursts, options, notes)
-        finally:
-            await engine.close()
-            emulators.terminate()
-            await emulators.wait()
         return report(options, versions, found, notes)
 
 

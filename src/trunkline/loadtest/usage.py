@@ -57,9 +57,9 @@ class Sampler:
         now = time.monotonic()
         for name, pid in self._parts.items():
             for part, process in _family(_NUMBERED.sub("", name), pid):
-                cpu_s[part] += _cpu_s(process)
+                cpu_s[part] += processor_s(process)
                 if memory:
-                    kib[part] += _kib(process)
+                    kib[part] += memory_kib(process)
         self.samples.append(Sample(now, cpu_s, kib))
 
     def between(self, start_s: float, end_s: float) -> tuple[dict[str, float], dict[str, float]]:
@@ -94,7 +94,8 @@ def _family(part: str, pid: int) -> list[tuple[str, int]]:
     return found
 
 
-def _cpu_s(pid: int) -> float:
+def processor_s(pid: int) -> float:
+    """Processor time of a process so far, without its children; 0 where it is gone."""
     try:
         # The command's name, in parentheses, may contain anything.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -103,7 +104,8 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
-def _kib(pid: int) -> int:
+def memory_kib(pid: int) -> int:
+    """Proportional memory of a process; all that it has in memory where that is another user's, 0 where it is gone."""
     try:
         found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
         if found:
