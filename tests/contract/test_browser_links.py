@@ -11,7 +11,7 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from tests.contract.test_orchestrator import KEYED, Orch, make, settings
+from tests.contract.test_orchestrator import KEYED, Orch, make, opened, settings
 from trunkline.orchestrator.links import LINK_TTL_S
 from trunkline.orchestrator.tokens import call_of_view_token, mint_view_token
 
@@ -20,14 +20,9 @@ pytestmark = pytest.mark.contract
 
 @pytest.fixture
 async def orch(redis_url: str) -> AsyncIterator[Orch]:
-    async with Redis.from_url(redis_url) as redis:
-        await redis.flushall()
-    made = make(settings(), redis_url)
-    await made.beat()
-    yield made
-    await made.http.aclose()
-    await made.context.spoken.close()
-    await made.context.registry.close()
+    async with opened(redis_url) as made:
+        await made.beat()
+        yield made
 
 
 async def new_code(orch: Orch) -> str:

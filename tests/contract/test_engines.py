@@ -7,18 +7,18 @@ import contextlib
 import os
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import pytest_asyncio
 from livekit import api
 
+from tests.listener import Listener
 from tests.sfu import LiveKit, Peer, serve_livekit
 from trunkline.core.errors import MediaError
 from trunkline.core.units import SAMPLE_RATE_HZ, Pcm
 from trunkline.media.engine import (
-    CallerFrame,
     CallerMuted,
     DataReceived,
     Disconnected,
@@ -27,7 +27,6 @@ from trunkline.media.engine import (
     Halted,
     LastPacket,
     MediaEngine,
-    MediaEvent,
     MediaLeg,
     ParticipantJoined,
     ParticipantLeft,
@@ -40,24 +39,8 @@ from trunkline.stack.binaries import find_media_engine
 pytestmark = [pytest.mark.contract, pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
 
 
-@dataclass
-class Listener:
-    """Keeps what it is told."""
-
-    frames: list[CallerFrame] = field(default_factory=list)
-    events: list[MediaEvent] = field(default_factory=list)
-
-    def on_frame(self, frame: CallerFrame) -> None:
-        self.frames.append(frame)
-
-    def on_event(self, event: MediaEvent) -> None:
-        self.events.append(event)
-
-    async def until(self, kind: type, limit_s: float = 10) -> MediaEvent:
-        async with asyncio.timeout(limit_s):
-            while not (found := [event for event in self.events if isinstance(event, kind)]):
-                await asyncio.sleep(0.01)
-        return found[-1]
+class Ear(Listener):
+    """Tells how loud it was."""
 
     def loudness(self, frames: int) -> float:
         samples = np.concatenate([frame.samples for frame in self.frames[-frames:]]).astype(float)
@@ -90,7 +73,7 @@ class Call:
     """An agent's leg and a caller in one room."""
 
     leg: MediaLeg
-    agent: Listener
+    agent: Ear
     peer: Peer
     room: str
 
@@ -98,7 +81,7 @@ class Call:
 @pytest_asyncio.fixture(loop_scope="module")
 async def call(engine: MediaEngine, livekit: LiveKit) -> AsyncIterator[Call]:
     """The caller was there first; the agent has published and is heard."""
-    room, peer, agent = f"room-{uuid.uuid4().hex[:8]}", Peer(), Listener()
+    room, peer, agent = f"room-{uuid.uuid4().hex[:8]}", Peer(), Ear()
     await peer.join(livekit, room)
     leg = await engine.join(livekit.url, livekit.token(room, "agent", agent=True), agent)
     await leg.listen_to("ann")
@@ -123,7 +106,7 @@ async def until_level(peer: Peer, over: float = 0.0, under: float = 1e9) -> None
 
 
 async def test_who_is_there_first_is_told_before_the_join_is_over(engine: MediaEngine, livekit: LiveKit) -> None:
-    room, peer, agent = f"room-{uuid.uuid4().hex[:8]}", Peer(), Listener()
+    room, peer, agent = f"room-{uuid.uuid4().hex[:8]}", Peer(), Ear()
     await peer.join(livekit, room)
     leg = await engine.join(livekit.url, livekit.token(room, "agent", agent=True), agent)
     assert [event.identity for event in agent.events if isinstance(event, ParticipantJoined)] == ["ann"]
@@ -298,4 +281,4 @@ async def test_a_room_that_can_not_be_joined_is_an_error_in_time(
     token = "not.a.token" if wrong == "token" else livekit.token("r", "agent")
     async with asyncio.timeout(7):
         with pytest.raises(MediaError, match="can't join"):
-            await engine.join(url, token, Listener())
+            await engine.join(url, token, Ear())

@@ -6,16 +6,17 @@ import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import pytest_asyncio
 
+from tests.listener import Listener
 from tests.sfu import LiveKit, serve_livekit
 from trunkline.core.units import FRAME_SAMPLES, SAMPLE_RATE_HZ, Pcm
-from trunkline.media.engine import CallerFrame, LastPacket, MediaEvent, TrackHeard
+from trunkline.media.engine import LastPacket, TrackHeard
 from trunkline.media.impairment import Impairment
 from trunkline.media.impairment_text import parse_impairment
 from trunkline.media.native import NativeEngine
@@ -29,23 +30,8 @@ SOUND = 1_000
 """Of a frame that is loud: the root mean square of its samples."""
 
 
-@dataclass
-class Listener:
-    """Keeps what it is told."""
-
-    frames: list[CallerFrame] = field(default_factory=list)
-    events: list[MediaEvent] = field(default_factory=list)
-
-    def on_frame(self, frame: CallerFrame) -> None:
-        self.frames.append(frame)
-
-    def on_event(self, event: MediaEvent) -> None:
-        self.events.append(event)
-
-    async def until(self, kind: type) -> None:
-        async with asyncio.timeout(20):
-            while not any(isinstance(event, kind) for event in self.events):
-                await asyncio.sleep(0.01)
+class Ear(Listener):
+    """Gives back what it heard."""
 
     def heard(self) -> Pcm:
         """What it heard, from the first frame of the list to the last, silence where a tick was left out."""
@@ -63,8 +49,8 @@ class Call:
 
     caller: NativeLeg
     agent: NativeLeg
-    at_caller: Listener
-    at_agent: Listener
+    at_caller: Ear
+    at_agent: Ear
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -90,7 +76,7 @@ async def engines() -> AsyncIterator[tuple[NativeEngine, NativeEngine]]:
 
 
 async def call(livekit: LiveKit, engines: tuple[NativeEngine, NativeEngine], impairment: Impairment) -> Call:
-    room, at_caller, at_agent = f"room-{uuid.uuid4().hex[:8]}", Listener(), Listener()
+    room, at_caller, at_agent = f"room-{uuid.uuid4().hex[:8]}", Ear(), Ear()
     callers, agents = engines
     caller = await callers.join(livekit.url, livekit.token(room, "ann"), at_caller)
     agent = await agents.join(livekit.url, livekit.token(room, "agent", agent=True), at_agent)
@@ -99,8 +85,8 @@ async def call(livekit: LiveKit, engines: tuple[NativeEngine, NativeEngine], imp
     await caller.listen_to("agent")
     await agent.publish()
     await caller.publish()
-    await at_caller.until(TrackHeard)
-    await at_agent.until(TrackHeard)
+    await at_caller.until(TrackHeard, 20)
+    await at_agent.until(TrackHeard, 20)
     return Call(caller, agent, at_caller, at_agent)
 
 
@@ -127,7 +113,7 @@ async def test_speech_comes_through_a_bad_line(livekit: LiveKit, engines: tuple[
     here = await call(livekit, engines, bad)
     here.caller.play(1, siren(SPOKEN_S))
     here.caller.end(1)
-    await here.at_caller.until(LastPacket)
+    await here.at_caller.until(LastPacket, 20)
     await asyncio.sleep(0.3)
     stats = await here.agent.stats()
     loud = np.flatnonzero(levels(here.at_agent.heard()) > SOUND)
@@ -148,7 +134,7 @@ async def test_nothing_is_lost_without_impairments(
     here.caller.impair(Impairment())
     here.caller.play(1, siren(2))
     here.caller.end(1)
-    await here.at_caller.until(LastPacket)
+    await here.at_caller.until(LastPacket, 20)
     stats = await here.agent.stats()
     await hang_up(here)
     assert stats.lost <= 2, "a packet or two may be lost on a machine that is busy"
@@ -161,7 +147,7 @@ async def test_the_agent_hears_its_echo(
     here = await call(livekit, engines, parse_impairment(f"echo={gain_db}dB/{delay_ms}ms"))
     here.agent.play(1, siren(3))
     here.agent.end(1)
-    await here.at_agent.until(LastPacket)
+    await here.at_agent.until(LastPacket, 20)
     await asyncio.sleep(delay_ms / 1000 + 0.3)
     await hang_up(here)
     # From the caller's ear to the agent's, on one clock: the echo's delay, then the network and the agent's buffer.

@@ -8,7 +8,7 @@ import signal
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import jwt
@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
+from tests.listener import Listener
 from tests.sfu import KEY, SECRET, LiveKit, serve_livekit
 from trunkline.core.errors import MediaError
 from trunkline.core.units import SAMPLE_RATE_HZ, Pcm
@@ -23,7 +24,6 @@ from trunkline.media.engine import (
     CallerFrame,
     Disconnected,
     LastPacket,
-    MediaEvent,
     ParticipantLeft,
     Reconnected,
     Reconnecting,
@@ -41,22 +41,12 @@ LEEWAY_S = 60
 """livekit-server takes a token for so long after its end."""
 
 
-@dataclass
-class Listener:
-    """Keeps what it is told, and what it hears once it is loud."""
-
-    frames: list[CallerFrame] = field(default_factory=list)
-    events: list[MediaEvent] = field(default_factory=list)
+class Ear(Listener):
+    """Keeps what it hears once it is loud."""
 
     def on_frame(self, frame: CallerFrame) -> None:
         if np.abs(frame.samples).max() > 1000:
-            self.frames.append(frame)
-
-    def on_event(self, event: MediaEvent) -> None:
-        self.events.append(event)
-
-    def has(self, kind: type) -> bool:
-        return any(isinstance(event, kind) for event in self.events)
+            super().on_frame(frame)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -116,9 +106,9 @@ class Call:
 
     number: int
     leg: NativeLeg
-    agent: Listener
+    agent: Ear
     caller_leg: NativeLeg
-    caller: Listener
+    caller: Ear
 
 
 async def calls(
@@ -130,7 +120,7 @@ async def calls(
 
     async def begin(number: int) -> Call:
         where = room if shared else f"{room}-{number}"
-        agent, caller = Listener(), Listener()
+        agent, caller = Ear(), Ear()
         caller_leg = await callers.join(livekit.url, livekit.token(where, f"caller-{number}"), caller)
         await caller_leg.listen_to("agent")
         await caller_leg.publish()
@@ -222,7 +212,7 @@ async def test_a_call_whose_token_has_expired_comes_back_with_a_new_one(
 ) -> None:
     agents, _ = engines
     ends_wall = time.time() + 4
-    kept, lost = Listener(), Listener()
+    kept, lost = Ear(), Ear()
     renewals: list[str] = []
 
     def renew() -> str:
@@ -234,7 +224,7 @@ async def test_a_call_whose_token_has_expired_comes_back_with_a_new_one(
     await agents.join(livekit.url, expiring("lost", ends_wall), lost)
     await asyncio.sleep(max(0.0, ends_wall + 1 - time.time()))
     with pytest.raises(MediaError, match=r"unauthorized: invalid token: \(token\)"):
-        await agents.join(livekit.url, expiring("x", ends_wall), Listener())
+        await agents.join(livekit.url, expiring("x", ends_wall), Ear())
     pid = agents.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
@@ -248,5 +238,5 @@ async def test_the_sdk_engine_refuses_shared_rooms(livekit: LiveKit) -> None:
     engine = SdkEngine()
     await engine.start()
     with pytest.raises(MediaError, match="MEDIA_ENGINE=native"):
-        await engine.join(livekit.url, livekit.token("r", "agent"), Listener(), shared=True)
+        await engine.join(livekit.url, livekit.token("r", "agent"), Ear(), shared=True)
     await engine.close()

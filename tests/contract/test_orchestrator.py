@@ -9,6 +9,7 @@ import json
 import signal
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,11 +125,19 @@ class Orch:
 
 @pytest.fixture
 async def orch(redis_url: str) -> AsyncIterator[Orch]:
+    async with opened(redis_url) as made:
+        yield made
+
+
+@asynccontextmanager
+async def opened(redis_url: str) -> AsyncIterator[Orch]:
+    """An orchestrator on an empty Redis."""
     async with Redis.from_url(redis_url) as redis:
         await redis.flushall()
     made = make(settings(), redis_url)
     yield made
     await made.http.aclose()
+    await made.context.spoken.close()
     await made.context.registry.close()
 
 

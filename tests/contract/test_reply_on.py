@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from redis.asyncio import Redis
 
-from tests.contract.test_orchestrator import KEYED, Orch, make, settings
+from tests.contract.test_orchestrator import KEYED, Orch, opened
 from trunkline.core import wire
 from trunkline.emulators.twilio import new_call_sid
 
@@ -16,13 +15,9 @@ pytestmark = pytest.mark.contract
 
 @pytest.fixture
 async def orch(redis_url: str) -> AsyncIterator[Orch]:
-    async with Redis.from_url(redis_url) as redis:
-        await redis.flushall()
-    made = make(settings(), redis_url)
-    await made.beat()
-    yield made
-    await made.http.aclose()
-    await made.context.registry.close()
+    async with opened(redis_url) as made:
+        await made.beat()
+        yield made
 
 
 async def policy_of(orch: Orch, call: str) -> str:

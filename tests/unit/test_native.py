@@ -6,21 +6,19 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.listener import Listener
 from trunkline.core.errors import ConfigError, MediaError
 from trunkline.media import engine_process, native, native_leg
 from trunkline.media.choice import make_engine
 from trunkline.media.engine import (
-    CallerFrame,
     Disconnected,
     FirstPacket,
     LastPacket,
-    MediaEvent,
     MediaStats,
     ParticipantJoined,
     ParticipantKind,
@@ -37,29 +35,6 @@ from trunkline.settings import MediaEngineChoice, Settings
 
 FAKE = Path(__file__).parents[1] / "fake_media_engine.py"
 ANN = ParticipantJoined("ann", ParticipantKind.PHONE, {"call.token": "t"})
-
-
-@dataclass
-class Listener:
-    """Keeps what it is told."""
-
-    frames: list[CallerFrame] = field(default_factory=list)
-    events: list[MediaEvent] = field(default_factory=list)
-
-    def on_frame(self, frame: CallerFrame) -> None:
-        self.frames.append(frame)
-
-    def on_event(self, event: MediaEvent) -> None:
-        self.events.append(event)
-
-    async def until(self, kind: type) -> MediaEvent:
-        async with asyncio.timeout(10):
-            while not (found := [event for event in self.events if isinstance(event, kind)]):
-                await asyncio.sleep(0.01)
-        return found[-1]
-
-    def kinds(self) -> list[str]:
-        return [type(event).__name__ for event in self.events]
 
 
 @pytest.fixture
