@@ -35,6 +35,13 @@ class Limit:
         return (self.most is None or self.value <= self.most) and (self.least is None or self.value >= self.least)
 
     @property
+    def verdict(self) -> str:
+        """In a word; nothing for a figure that has an aim and no limit."""
+        if self.most is None and self.least is None:
+            return ""
+        return "ok" if self.kept else "MISSED"
+
+    @property
     def wanted(self) -> str:
         """The limit in words."""
         parts = [f"at most {self.most:g}"] if self.most is not None else []
@@ -49,7 +56,7 @@ def judge(title: str, limits: Sequence[Limit]) -> int:
         table.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for limit in limits:
         measured = f"{limit.value:,.2f}".rstrip("0").rstrip(".")
-        table.add_row(limit.name, f"{measured} {limit.unit}".strip(), limit.wanted, "ok" if limit.kept else "MISSED")
+        table.add_row(limit.name, f"{measured} {limit.unit}".strip(), limit.wanted.strip(), limit.verdict)
     Console(width=120).print(table)
     missed = [limit.name for limit in limits if not limit.kept]
     print(f"missed: {', '.join(missed)}" if missed else "every limit kept")
