@@ -41,8 +41,8 @@ class SharedSpeech:
         self.prompts = Prompts(settings)
         self._ears = [(wanted, stt_row(wanted), _ear()) for wanted in wanted_stt(settings)]
         self._voices = [(wanted, tts_row(wanted), _Usual()) for wanted in wanted_tts(settings)]
-        for wanted in (*wanted_stt(settings), *wanted_tts(settings)):
-            (stt_row if wanted.kind.startswith("STT") else tts_row)(wanted).check(wanted)
+        for wanted, row, _ in (*self._ears, *self._voices):
+            row.check(wanted)
 
     def ear(self) -> HearingStage:
         """What hears one call."""
