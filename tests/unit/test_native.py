@@ -13,9 +13,11 @@ import pytest
 
 from tests.listener import Listener
 from trunkline.core.errors import ConfigError, MediaError
+from trunkline.core.units import SILENT_FRAME
 from trunkline.media import engine_process, native, native_leg
 from trunkline.media.choice import make_engine
 from trunkline.media.engine import (
+    CallerFrame,
     Disconnected,
     FirstPacket,
     LastPacket,
@@ -76,11 +78,11 @@ async def test_frames_come_also_for_silence_once_something_was_heard(engine: Nat
             await asyncio.sleep(0.01)
     assert {int(frame.samples[0]) for frame in loud.frames} == {1}
     assert quiet.frames == []
-    quiet_leg.on_sound(0.0, np.ones(320, dtype=np.int16))
+    quiet_leg.on_sound(CallerFrame(0.0, np.ones(320, dtype=np.int16)))
     async with asyncio.timeout(5):
         while len(quiet.frames) < 3:
             await asyncio.sleep(0.01)
-    assert not quiet.frames[-1].samples.any()
+    assert quiet.frames[-1].samples is SILENT_FRAME
 
 
 async def test_an_answer_goes_out_and_its_ends_come_back(engine: NativeEngine, program: Path) -> None:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trunkline.core.own_voice import COMPARED_S, ECHO_SHARE, HELD_S, LATEST_S, OwnVoice
+from trunkline.core.own_voice import (
+    _COMPARED,
+    _LATEST,
+    _LONGEST,
+    COMPARED_S,
+    ECHO_SHARE,
+    HELD_S,
+    LATEST_S,
+    OwnVoice,
+)
 from trunkline.core.units import Pcm, s_to_samples
 
 pytestmark = pytest.mark.unit
@@ -150,3 +159,23 @@ def test_what_can_not_come_back_any_more_is_forgotten() -> None:
         own.queue(voice(1, 1.0), 10.0 + second)
         own.could_return(10.0 + second)
     assert len(own._sent) < 5
+    assert len(own._block_at) < 5 * 50
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_quick_bound_is_never_below_what_an_echo_could_have(seed: int) -> None:
+    """Pieces of any length, pauses and halts: whoever is louder than the bound allows is louder than any stretch."""
+    random = np.random.default_rng(seed)
+    own, now = OwnVoice(), 10.0
+    for _ in range(40):
+        own.queue(voice(int(random.integers(9)), float(random.uniform(0.005, 0.4))), now)
+        if random.random() < 0.3:
+            own.halted(now)
+        elif random.random() < 0.5:
+            own.started(now)
+        now += float(random.uniform(0.0, 0.2))
+        own.could_return(now)
+        since = now - LATEST_S - COMPARED_S
+        played = own._played(since, _COMPARED + _LATEST)
+        sums = np.concatenate([[0.0], np.cumsum(played * played)])
+        assert own._most_energy(since, now) >= float((sums[_LONGEST:] - sums[:-_LONGEST]).max()) * (1 - 1e-9)

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -181,25 +180,26 @@ class Session:
 
     def on_frame(self, frame: media.CallerFrame) -> None:
         """Takes 20 ms of the caller."""
-        if self._conversation is not None:
-            with self._border():
-                if self._recording is not None:
-                    self._recording.caller(frame)
-                self._conversation.on_frame(frame)
+        if self._conversation is None:
+            return
+        try:
+            if self._recording is not None:
+                self._recording.caller(frame)
+            self._conversation.on_frame(frame)
+        except Exception as error:  # noqa: BLE001 (the session border)
+            self._broke(error)
 
     def on_event(self, event: media.MediaEvent) -> None:
         """Translates what the media engine tells."""
-        with self._border():
-            self._take_event(event)
-
-    @contextmanager
-    def _border(self) -> Iterator[None]:
-        """What breaks in here ends this call, and not the engine that carries the others."""
         try:
-            yield
-        except Exception as error:
-            log.exception("session_broke", call=self.job.call, error=repr(error))
-            self._feed(Failed(Termination(Result.SERVER_ERROR, Reason.AGENT_FAILED)))
+            self._take_event(event)
+        except Exception as error:  # noqa: BLE001 (the session border)
+            self._broke(error)
+
+    def _broke(self, error: Exception) -> None:
+        """What breaks in here ends this call, and not the engine that carries the others."""
+        log.exception("session_broke", call=self.job.call, error=repr(error))
+        self._feed(Failed(Termination(Result.SERVER_ERROR, Reason.AGENT_FAILED)))
 
     def _take_event(self, event: media.MediaEvent) -> None:
         match event:

@@ -10,6 +10,7 @@ Asked by `agent/pipeline/lane.py`, and only when the model takes a sound for spe
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass
 
@@ -37,6 +38,11 @@ _TAPS = 40
 _LONGEST = _COMPARED + _TAPS - 1
 """So much of what was played may explain what is heard."""
 _BEFORE = 8
+_BLOCK = _RATE_HZ // 50
+_BLOCK_S = _BLOCK / _RATE_HZ
+"""The energy of what was played is summed up by 20 ms."""
+_LONGEST_S = _LONGEST / _RATE_HZ + _BLOCK_S + 1e-6
+"""Blocks that begin within so long of each other are all that such a stretch can touch."""
 _LOADING = 1e-3
 LOUDEST_ECHO = 0.25
 """No line gives back more than this share of the power: whoever is louder is no echo, however alike it sounds."""
@@ -70,6 +76,8 @@ class OwnVoice:
     def __init__(self) -> None:
         self._waiting: deque[Pcm] = deque()
         self._sent: deque[_Played] = deque()
+        self._block_at: list[float] = []
+        self._block_energy: list[float] = []
         self._next_at: float | None = None
         self._audible_until = -1.0
         self._echo_at = -1.0
@@ -134,13 +142,16 @@ class OwnVoice:
             ended_at: Monotonic seconds of its end.
         """
         sound = _thinned(heard[-_COMPARED * _STEP :])
-        energy = float((sound * sound).sum())
-        played = self._played(ended_at - LATEST_S - COMPARED_S, _COMPARED + _LATEST)
+        energy = float(np.dot(sound, sound))
         if sound.size < _COMPARED or energy == 0.0:
             return 0.0
+        since = ended_at - LATEST_S - COMPARED_S
+        if energy > LOUDEST_ECHO * self._most_energy(since, ended_at):
+            # Louder than an echo of whatever was played: mostly this spares everything below.
+            return 0.0
+        played = self._played(since, _COMPARED + _LATEST)
         powers = np.concatenate([[0.0], np.cumsum(played * played)])
         if energy > LOUDEST_ECHO * float((powers[_LONGEST:] - powers[:-_LONGEST]).max()):
-            # Louder than an echo of whatever was played: mostly this spares everything below.
             return 0.0
         if self._delay is not None:
             # A line's echo stays where it is: mostly this spares the search.
@@ -165,12 +176,45 @@ class OwnVoice:
         """Puts down what has begun to play by now, and forgets what can't come back any more."""
         while self._next_at is not None and self._waiting and self._next_at <= now:
             samples = self._waiting.popleft()
-            self._sent.append(_Played(self._next_at, samples, _thinned(samples)))
+            played = _Played(self._next_at, samples, _thinned(samples))
+            self._sent.append(played)
+            self._add_blocks(self._next_at, _energies(played.thinned))
             self._next_at += samples_to_s(samples.size)
             self._audible_until = self._next_at
         oldest_at = now - 2 * (LATEST_S + COMPARED_S)
+        dropped = False
         while self._sent and self._sent[0].at + samples_to_s(self._sent[0].samples.size) < oldest_at:
             self._sent.popleft()
+            dropped = True
+        if dropped:
+            first = bisect_left(self._block_at, oldest_at)
+            del self._block_at[:first], self._block_energy[:first]
+
+    def _add_blocks(self, at: float, energies: list[float]) -> None:
+        in_order = not self._block_at or self._block_at[-1] <= at
+        self._block_at += [at + block * _BLOCK_S for block in range(len(energies))]
+        self._block_energy += energies
+        if not in_order:
+            # It began before the piece before it could end: both count.
+            pairs = sorted(zip(self._block_at, self._block_energy, strict=True))
+            self._block_at, self._block_energy = [each for each, _ in pairs], [each for _, each in pairs]
+
+    def _most_energy(self, since: float, until: float) -> float:
+        """No stretch that could explain a sound heard in this time has more energy: quickly, and too high.
+
+        What was halted before it was played counts, too.
+        """
+        at, energy = self._block_at, self._block_energy
+        first = oldest = bisect_left(at, since - _BLOCK_S)
+        most = within = 0.0
+        for newest in range(first, bisect_left(at, until)):
+            within += energy[newest]
+            while at[newest] - at[oldest] > _LONGEST_S:
+                within -= energy[oldest]
+                oldest += 1
+            most = max(most, within)
+        # What was added and taken off again may leave a trace.
+        return most * (1 + 1e-9)
 
     def _played(self, from_at: float, size: int) -> Signal:
         """What was played in a stretch of time, silence included, at 4 kHz."""
@@ -185,18 +229,27 @@ class OwnVoice:
 
 def _power(samples: Pcm) -> float:
     """Of the last 60 ms."""
-    latest = samples[-960:].astype(np.float64)
-    return float((latest * latest).sum())
+    latest = samples[-960:].astype(np.float32)
+    return float(np.dot(latest, latest))
 
 
 def _thinned(samples: Pcm) -> Signal:
     """At 4 kHz; what is lost above does not matter, as it is lost from both."""
-    whole = samples[: samples.size // _STEP * _STEP].astype(np.float64)
-    thinned: Signal = whole.reshape(-1, _STEP).mean(axis=1)
+    whole = samples[: samples.size // _STEP * _STEP].reshape(-1, _STEP)
+    thinned: Signal = np.add.reduce(whole, axis=1, dtype=np.float64)
+    thinned *= 1 / _STEP
     if thinned.size:
         # The low end of a voice, where hum is, too, would outweigh everything.
         thinned[1:] -= 0.9 * thinned[:-1]
     return thinned
+
+
+def _energies(thinned: Signal) -> list[float]:
+    """Of each 20 ms, the last one shorter."""
+    squares = np.zeros(-(-thinned.size // _BLOCK) * _BLOCK)
+    np.multiply(thinned, thinned, out=squares[: thinned.size])
+    energies: list[float] = squares.reshape(-1, _BLOCK).sum(axis=1).tolist()
+    return energies
 
 
 def _explained(sound: Signal, energy: float, played: Signal, first: int) -> float:

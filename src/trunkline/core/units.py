@@ -5,6 +5,8 @@ Audio inside trunkline is PCM int16, mono, 16,000 Hz, in frames of 20 ms.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -15,6 +17,12 @@ FRAME_BYTES = 640
 SILENCE_DBFS = -100.0
 
 Pcm = npt.NDArray[np.int16]
+
+SILENT_FRAME: Pcm = np.zeros(FRAME_SAMPLES, dtype=np.int16)
+"""The frame of whoever is not heard: always this one, so that it is known for silence without being looked at."""
+SILENT_FRAME.flags.writeable = False
+
+_FULL_POWER = 32768.0**2
 
 
 def s_to_us(seconds: float) -> int:
@@ -48,10 +56,10 @@ def level_dbfs(samples: Pcm) -> float:
     Args:
         samples: int16, shape (n,), mono, any rate.
     """
-    if samples.size == 0:
+    if samples is SILENT_FRAME or samples.size == 0:
         return SILENCE_DBFS
-    wide = samples.astype(np.float64)
+    wide = samples.astype(np.float32)
     power = float(np.dot(wide, wide)) / samples.size
     if power <= 0.0:
         return SILENCE_DBFS
-    return max(SILENCE_DBFS, float(10.0 * np.log10(power / 32768.0**2)))
+    return max(SILENCE_DBFS, 10.0 * math.log10(power / _FULL_POWER))

@@ -18,8 +18,8 @@ import numpy as np
 import structlog
 
 from trunkline.core.errors import MediaError
-from trunkline.core.units import FRAME_BYTES, us_to_s
-from trunkline.media.engine import MediaListener, MediaStats, RenewToken
+from trunkline.core.units import FRAME_BYTES, SILENT_FRAME, us_to_s
+from trunkline.media.engine import CallerFrame, MediaListener, MediaStats, RenewToken
 from trunkline.media.engine_process import EngineLink, EngineProcess
 from trunkline.media.native_events import counted
 from trunkline.media.native_leg import NativeLeg
@@ -189,9 +189,10 @@ class NativeEngine:
         """Hands every leg its 20 ms; silence is not sent, so who is not in the message was silent."""
         ended_at = us_to_s(frames.at_us)
         heard = {frame.leg: frame.pcm for frame in frames.frames}
+        silence = CallerFrame(ended_at, SILENT_FRAME)
         for number, leg in list(self._legs.items()):
             pcm = heard.get(number)
             if pcm is not None and len(pcm) == FRAME_BYTES:
-                leg.on_sound(ended_at, np.frombuffer(pcm, dtype=np.int16))
+                leg.on_sound(CallerFrame(ended_at, np.frombuffer(pcm, dtype=np.int16)))
             else:
-                leg.on_silence(ended_at)
+                leg.on_silence(silence)

@@ -9,11 +9,10 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
-import numpy as np
 import structlog
 
 from trunkline.core.errors import MediaError, TrunklineError
-from trunkline.core.units import FRAME_SAMPLES, Pcm, s_to_samples, us_to_s
+from trunkline.core.units import Pcm, s_to_samples, us_to_s
 from trunkline.media.engine import (
     CallerFrame,
     Disconnected,
@@ -38,8 +37,6 @@ JOIN_TIMEOUT_S = 6.0
 PUBLISH_TIMEOUT_S = 5.0
 LEAVE_TIMEOUT_S = 2.0
 STATS_TIMEOUT_S = 1.0
-
-_SILENCE = np.zeros(FRAME_SAMPLES, dtype=np.int16)
 
 
 class _EngineLost(MediaError):  # noqa: N818 (an error only to who waits for an answer)
@@ -199,15 +196,16 @@ class NativeLeg:
         if self._last_stats is not None:
             log.info("leg_stats", leg=self._number, **self._last_stats.told())
 
-    def on_sound(self, ended_at: float, samples: Pcm) -> None:
+    def on_sound(self, frame: CallerFrame) -> None:
         """Takes 20 ms of the caller."""
         self._hears = True
-        self._tell_frame(ended_at, samples)
+        if not self._left.done():
+            self._listener.on_frame(frame)
 
-    def on_silence(self, ended_at: float) -> None:
+    def on_silence(self, frame: CallerFrame) -> None:
         """Takes 20 ms in which nothing was heard; told once there was something."""
-        if self._hears:
-            self._tell_frame(ended_at, _SILENCE)
+        if self._hears and not self._left.done():
+            self._listener.on_frame(frame)
 
     def on_event(self, event: pb.Event) -> None:
         """Takes what the engine tells of this leg."""
@@ -336,7 +334,3 @@ class NativeLeg:
     def _tell(self, event: MediaEvent) -> None:
         if not self._left.done():
             self._listener.on_event(event)
-
-    def _tell_frame(self, ended_at: float, samples: Pcm) -> None:
-        if not self._left.done():
-            self._listener.on_frame(CallerFrame(ended_at, samples))

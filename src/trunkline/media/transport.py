@@ -27,9 +27,10 @@ from pipecat.frames.frames import (
     VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
 )
-from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.processors.frame_processor import FrameDirection
 
 from trunkline.core.units import SAMPLE_RATE_HZ, Pcm
+from trunkline.media.stage import Stage
 
 MAX_WAITING_FRAMES = 500
 """Ten seconds of speech that the pipeline has not taken yet; beyond it the oldest audio is dropped."""
@@ -49,7 +50,7 @@ class ReplyEndFrame(ControlFrame):
     utterance: int = 0
 
 
-class CallerInput(FrameProcessor):
+class CallerInput(Stage):
     """Lets the caller's speech into the pipeline.
 
     The waiting line is bounded: where the pipeline does not take audio, the oldest is dropped and counted; the frames
@@ -57,7 +58,7 @@ class CallerInput(FrameProcessor):
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(name="caller-input", enable_direct_mode=True, **kwargs)
+        super().__init__(name="caller-input", **kwargs)
         self.dropped_frames = 0
         self._waiting: list[SystemFrame] = []
         self._audio_frames = 0
@@ -105,8 +106,11 @@ class CallerInput(FrameProcessor):
             await self._something.wait()
             self._something.clear()
             ready, self._waiting, self._audio_frames = self._waiting, [], 0
+            # Straight to who hears it: 50 frames a second need none of what a pipeline does for others.
+            hears = self.next
+            assert hears is not None
             for frame in ready:
-                await self.push_frame(frame)
+                await hears.queue_frame(frame)
 
     async def _stop(self) -> None:
         if self._task is not None:
@@ -134,7 +138,7 @@ class SpeechSink(Protocol):
         ...
 
 
-class AgentOutput(FrameProcessor):
+class AgentOutput(Stage):
     """Hands the answer's audio, and what it says, to the conversation.
 
     Args:
@@ -142,7 +146,7 @@ class AgentOutput(FrameProcessor):
     """
 
     def __init__(self, sink: SpeechSink, **kwargs: Any) -> None:
-        super().__init__(name="agent-output", enable_direct_mode=True, **kwargs)
+        super().__init__(name="agent-output", **kwargs)
         self._sink = sink
         self._utterance = 0
 

@@ -47,6 +47,7 @@ from trunkline.core.hearing import (
     Understood,
 )
 from trunkline.core.machine import Driver
+from trunkline.media.stage import Stage
 
 log = structlog.get_logger()
 
@@ -75,7 +76,7 @@ class Recognizing:
     ear: Ear
 
 
-class HearingStage(FrameProcessor):
+class HearingStage(Stage):
     """Hears one caller.
 
     Args:
@@ -84,7 +85,7 @@ class HearingStage(FrameProcessor):
     """
 
     def __init__(self, recognizers: Sequence[Recognizing], params: HearingParams | None = None, **kwargs: Any) -> None:
-        super().__init__(name="hearing", enable_direct_mode=True, **kwargs)
+        super().__init__(name="hearing", **kwargs)
         self._recognizers = recognizers
         self._slots = [self._slot(index, each) for index, each in enumerate(recognizers)]
         self._machine = HearingMachine([each.ear for each in recognizers], params)
@@ -104,7 +105,7 @@ class HearingStage(FrameProcessor):
         """Connects all recognizers; waits for the first only, and not for long."""
         await super().setup(setup)
         self._driver = Driver(self._machine, self._perform, asyncio.get_running_loop())
-        opening = [slot.open(setup) for slot in self._slots]
+        opening = [slot.open(self.processor_setup) for slot in self._slots]
         await asyncio.wait(opening[:1], timeout=READY_S)
 
     async def cleanup(self) -> None:
@@ -115,10 +116,11 @@ class HearingStage(FrameProcessor):
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         """Takes the caller's speech; passes everything else on."""
+        if isinstance(frame, InputAudioRawFrame):
+            await self._hear(frame)
+            return
         await super().process_frame(frame, direction)
         match frame:
-            case InputAudioRawFrame():
-                await self._hear(frame)
             case VADUserStartedSpeakingFrame():
                 if self._machine.state is HearingState.IDLE:
                     self._kept.clear()

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 import structlog
 from pipecat.frames.frames import Frame, TTSAudioRawFrame, TTSSpeakFrame, TTSStoppedFrame
-from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.processors.frame_processor import FrameDirection
 
 from trunkline.agent.pipeline.assembly import CallPipeline
 from trunkline.agent.pipeline.extras import Wanted, wanted_tts
 from trunkline.agent.pipeline.providers import TTS_PROVIDERS, tts_row
 from trunkline.core.errors import AgentError, ConfigError
 from trunkline.core.units import Pcm
+from trunkline.media.stage import Stage
 from trunkline.settings import Settings
 
 log = structlog.get_logger()
@@ -74,11 +75,11 @@ class Prompts:
             log.warning("prompt_failed", voice=voice.name, error=repr(error))
 
 
-class _Spoken(FrameProcessor):
+class _Spoken(Stage):
     """Takes the sound of one text after the other."""
 
     def __init__(self) -> None:
-        super().__init__(name="prompts", enable_direct_mode=True)
+        super().__init__(name="prompts")
         self._pieces: list[bytes] = []
         self._over = asyncio.Event()
         self._failed = False

@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
-from pipecat.frames.frames import CancelFrame, EndFrame, ErrorFrame, Frame, StartFrame
+from pipecat.frames.frames import CancelFrame, EndFrame, ErrorFrame, Frame, InputAudioRawFrame, StartFrame
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor, FrameProcessorSetup
+from pipecat.services.stt_service import STTService
 
 log = structlog.get_logger()
 
@@ -33,7 +34,7 @@ class ServiceSlot:
 
     def __init__(
         self,
-        service: FrameProcessor,
+        service: Any,
         connected: Callable[[Any], bool],
         on_frame: Callable[[Frame], Awaitable[None]],
         on_failure: Callable[[str], Awaitable[None]],
@@ -45,6 +46,7 @@ class ServiceSlot:
         self._opening: asyncio.Task[None] | None = None
         self._up = False
         self._ending = False
+        self._hears_directly = isinstance(service, STTService) and service._enable_direct_mode
         before, after = _Port(self._from_service), _Port(self._from_service)
         before.link(service)
         service.link(after)
@@ -63,7 +65,15 @@ class ServiceSlot:
 
     async def feed(self, frame: Frame) -> None:
         """Gives it a frame, if it is set up."""
-        if self._up:
+        if not self._up:
+            return
+        if self._hears_directly and isinstance(frame, InputAudioRawFrame):
+            # Where queueing it would do no more than this, five calls later.
+            try:
+                await self.service.process_audio_frame(frame, FrameDirection.DOWNSTREAM)
+            except Exception as error:  # noqa: BLE001 (somebody else's service: the call may have another)
+                await self._on_failure(repr(error))
+        else:
             await self.service.queue_frame(frame)
 
     async def end(self, frame: EndFrame | CancelFrame) -> None:
@@ -78,7 +88,7 @@ class ServiceSlot:
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait({self._opening}, timeout=CLEANUP_TIMEOUT_S)
-            await _within(CLEANUP_TIMEOUT_S, self.service.cleanup())  # type: ignore[no-untyped-call]
+            await _within(CLEANUP_TIMEOUT_S, self.service.cleanup())
 
     async def _open(self, setup: FrameProcessorSetup) -> None:
         try:

@@ -37,6 +37,7 @@ from trunkline.core.errors import SpeechLostError
 from trunkline.core.saying import Saying
 from trunkline.core.units import SAMPLE_RATE_HZ
 from trunkline.core.usual_delay import UsualDelay
+from trunkline.media.stage import Stage
 from trunkline.media.transport import ReplyEndFrame, ReplyStartFrame
 
 log = structlog.get_logger()
@@ -81,7 +82,7 @@ class _Sentence:
     tried: set[int] = field(default_factory=set)
 
 
-class SpeakingStage(FrameProcessor):
+class SpeakingStage(Stage):
     """Speaks to one caller.
 
     Args:
@@ -93,7 +94,7 @@ class SpeakingStage(FrameProcessor):
     """
 
     def __init__(self, voices: Sequence[Speaking], prompts: Prompts | None = None, **kwargs: Any) -> None:
-        super().__init__(name="speaking", enable_direct_mode=True, **kwargs)
+        super().__init__(name="speaking", **kwargs)
         self._voices = voices
         self._prompts = prompts
         self._slots = [
@@ -112,7 +113,7 @@ class SpeakingStage(FrameProcessor):
     async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]
         """Connects all voices; waits for the first only, and not for long."""
         await super().setup(setup)
-        opening = [slot.open(setup) for slot in self._slots]
+        opening = [slot.open(self.processor_setup) for slot in self._slots]
         await asyncio.wait(opening[:1], timeout=READY_S)
 
     async def cleanup(self) -> None:

@@ -20,10 +20,11 @@ from pipecat.frames.frames import (
     TranscriptionFrame,
     TTSSpeakFrame,
 )
-from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.processors.frame_processor import FrameDirection
 
 from trunkline.agent.pipeline.local_stt import NothingUnderstoodFrame
 from trunkline.core.turn_events import FinalHeard, PartialHeard
+from trunkline.media.stage import Stage
 from trunkline.media.transport import ReplyEndFrame, ReplyStartFrame
 
 MAX_WAITING = 256
@@ -43,7 +44,7 @@ def confidence_of(frame: InterimTranscriptionFrame) -> float:
         return 1.0
 
 
-class TurnTaking(FrameProcessor):
+class TurnTaking(Stage):
     """Stands between words heard and words said.
 
     Args:
@@ -51,7 +52,7 @@ class TurnTaking(FrameProcessor):
     """
 
     def __init__(self, on_words: Callable[[PartialHeard | FinalHeard], None], **kwargs: Any) -> None:
-        super().__init__(name="turn-taking", enable_direct_mode=True, **kwargs)
+        super().__init__(name="turn-taking", **kwargs)
         self._on_words = on_words
         self._saying: asyncio.Queue[Frame] = asyncio.Queue(MAX_WAITING)
         self._task: asyncio.Task[None] | None = None

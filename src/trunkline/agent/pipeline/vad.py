@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from trunkline.core.units import SAMPLE_RATE_HZ, samples_to_s
+from trunkline.core.units import FRAME_SAMPLES, SAMPLE_RATE_HZ, samples_to_s
 from trunkline.media.engine import CallerFrame
 
 WINDOW_SAMPLES = 512
@@ -24,6 +24,9 @@ GATHER_S = 0.003
 
 _CONTEXT_SAMPLES = 64
 _STATE_SIZE = 128
+_MORE_PLACES = 32
+_SCALE = np.float32(1 / 32768)
+_RATE = np.array(SAMPLE_RATE_HZ, dtype=np.int64)
 
 OnWindow = Callable[[float, float], None]
 """Takes the instant of a window's first sample (monotonic seconds) and its speech probability."""
@@ -34,42 +37,50 @@ class VoiceStream:
 
     Args:
         activity: The model that it belongs to.
+        place: Its place in the model's memory.
         on_window: Called for each window, in order.
     """
 
-    def __init__(self, activity: VoiceActivity, on_window: OnWindow) -> None:
+    def __init__(self, activity: VoiceActivity, place: int, on_window: OnWindow) -> None:
         self.on_window = on_window
-        self.state = np.zeros((2, _STATE_SIZE), dtype=np.float32)
-        self.context = np.zeros(_CONTEXT_SAMPLES, dtype=np.float32)
+        self.place = place
         self.closed = False
         self._activity = activity
-        self._rest = np.zeros(0, dtype=np.int16)
+        self._rest = np.zeros(WINDOW_SAMPLES + FRAME_SAMPLES, dtype=np.float32)
+        self._held = 0
 
     def feed(self, frame: CallerFrame) -> None:
         """Takes 20 ms; where a window is full, it is scheduled for the next run."""
-        self._rest = np.concatenate([self._rest, frame.samples])
-        while self._rest.size >= WINDOW_SAMPLES:
-            window, self._rest = self._rest[:WINDOW_SAMPLES], self._rest[WINDOW_SAMPLES:]
-            started_at = frame.ended_at - samples_to_s(self._rest.size + WINDOW_SAMPLES)
-            self._activity.schedule(self, started_at, window.astype(np.float32) / 32768.0)
+        rest, held = self._rest, self._held + frame.samples.size
+        np.multiply(frame.samples, _SCALE, out=rest[self._held : held])
+        if held >= WINDOW_SAMPLES:
+            started_at = frame.ended_at - samples_to_s(held)
+            self._activity.schedule(self, started_at, rest[:WINDOW_SAMPLES].copy())
+            held -= WINDOW_SAMPLES
+            rest[:held] = rest[WINDOW_SAMPLES : WINDOW_SAMPLES + held]
+        self._held = held
 
     def reset(self) -> None:
         """Forgets what was heard; for after a burst, since the model drifts over long streams."""
-        self.state = np.zeros_like(self.state)
-        self.context = np.zeros_like(self.context)
+        self._activity.forget(self)
 
     def rest(self) -> None:
         """What comes next does not follow on what came last: there was silence between, which nobody listened to."""
         self.reset()
-        self._rest = self._rest[:0]
+        self._held = 0
 
     def close(self) -> None:
         """No window is reported any more."""
-        self.closed = True
+        if not self.closed:
+            self.closed = True
+            self._activity.release(self)
 
 
 class VoiceActivity:
-    """The model, shared by all calls of a worker. Runs on the event loop: 25 calls take about one millisecond."""
+    """The model, shared by all calls of a worker. Runs on the event loop: 25 calls take about one millisecond.
+
+    What it remembers of all streams lies in one array, so that a run takes out and puts back what it needs at once.
+    """
 
     def __init__(self) -> None:
         options = onnxruntime.SessionOptions()
@@ -79,12 +90,31 @@ class VoiceActivity:
             self._session = onnxruntime.InferenceSession(
                 str(path), sess_options=options, providers=["CPUExecutionProvider"]
             )
+        self._states = np.zeros((2, 0, _STATE_SIZE), dtype=np.float32)
+        self._contexts = np.zeros((0, _CONTEXT_SAMPLES), dtype=np.float32)
+        self._free: list[int] = []
         self._waiting: list[tuple[VoiceStream, float, npt.NDArray[np.float32]]] = []
         self._timer: asyncio.TimerHandle | None = None
 
     def open(self, on_window: OnWindow) -> VoiceStream:
         """A stream for one call."""
-        return VoiceStream(self, on_window)
+        if not self._free:
+            place = len(self._contexts)
+            self._states = np.pad(self._states, ((0, 0), (0, _MORE_PLACES), (0, 0)))
+            self._contexts = np.pad(self._contexts, ((0, _MORE_PLACES), (0, 0)))
+            self._free = list(range(place, place + _MORE_PLACES))
+        stream = VoiceStream(self, self._free.pop(), on_window)
+        self.forget(stream)
+        return stream
+
+    def forget(self, stream: VoiceStream) -> None:
+        """The stream's next window is heard as the first one."""
+        self._states[:, stream.place] = 0.0
+        self._contexts[stream.place] = 0.0
+
+    def release(self, stream: VoiceStream) -> None:
+        """The stream's place is another one's."""
+        self._free.append(stream.place)
 
     def schedule(self, stream: VoiceStream, started_at: float, window: npt.NDArray[np.float32]) -> None:
         """Puts a window (float32, shape (512,), -1 to 1, 16000 Hz) into the next run."""
@@ -109,13 +139,15 @@ class VoiceActivity:
                 self._run_batch(batch)
 
     def _run_batch(self, batch: dict[VoiceStream, tuple[float, npt.NDArray[np.float32]]]) -> None:
-        streams = list(batch)
-        windows = np.stack([np.concatenate([stream.context, batch[stream][1]]) for stream in streams])
-        states = np.stack([stream.state for stream in streams], axis=1)
-        probabilities, new_states = self._session.run(
-            None, {"input": windows, "state": states, "sr": np.array(SAMPLE_RATE_HZ, dtype=np.int64)}
-        )
-        for index, stream in enumerate(streams):
-            stream.state = new_states[:, index, :]
-            stream.context = windows[index, -_CONTEXT_SAMPLES:]
-            stream.on_window(batch[stream][0], float(probabilities[index, 0]))
+        places = [stream.place for stream in batch]
+        windows = np.empty((len(batch), _CONTEXT_SAMPLES + WINDOW_SAMPLES), dtype=np.float32)
+        windows[:, :_CONTEXT_SAMPLES] = self._contexts[places]
+        for row, (_, window) in enumerate(batch.values()):
+            windows[row, _CONTEXT_SAMPLES:] = window
+        inputs = {"input": windows, "state": self._states[:, places], "sr": _RATE}
+        probabilities, states = self._session.run(None, inputs)
+        self._states[:, places] = states
+        self._contexts[places] = windows[:, -_CONTEXT_SAMPLES:]
+        # Told when all is put back: who is told may have its stream forget.
+        for (stream, (started_at, _)), probability in zip(batch.items(), probabilities[:, 0].tolist(), strict=True):
+            stream.on_window(started_at, probability)
