@@ -123,7 +123,7 @@ async def test_workers_reach_their_orchestrator_past_a_proxy(monkeypatch: pytest
     """HTTP_PROXY is for the world outside; a client that heeds it knows one more transport."""
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:3128")
     client = OrchestratorClient(load_settings(**KEYS))
-    assert not client._http.trust_env
+    assert not client._client().trust_env
     await client.close()
 
 

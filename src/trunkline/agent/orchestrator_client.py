@@ -7,9 +7,11 @@ dataclasses of `core/wire.py`.
 from __future__ import annotations
 
 import datetime
+import json
+import time
 from typing import Any
 
-import httpx
+import aiohttp
 from livekit import api
 
 from trunkline.core import wire
@@ -28,6 +30,9 @@ REQUEST_TIMEOUT_S = 2.0
 TRANSFER_TIMEOUT_S = 35.0
 """More than the orchestrator lets the other number ring."""
 TOKEN_TTL_S = 60.0
+TOKEN_USED_S = 30.0
+"""A token serves for so long, and is made anew well before it ends."""
+CONNECTIONS = 100
 
 
 class OrchestratorClient:
@@ -35,16 +40,19 @@ class OrchestratorClient:
 
     Args:
         settings: ORCH_URL, WORKER_ID and the LiveKit key are used.
-        http: Replaces the HTTP client in tests.
     """
 
-    def __init__(self, settings: Settings, http: httpx.AsyncClient | None = None) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._http = http or _client(settings)
+        self._url = settings.orch_url.rstrip("/")
+        self._http: aiohttp.ClientSession | None = None
+        self._token = ""
+        self._token_until = 0.0
 
     async def close(self) -> None:
         """Closes connections."""
-        await self._http.aclose()
+        if self._http is not None:
+            await self._http.close()
 
     async def heartbeat(self, beat: wire.Heartbeat) -> wire.HeartbeatReply:
         """Extends the leases of all calls; the answer names those that are no longer ours."""
@@ -100,26 +108,36 @@ class OrchestratorClient:
 
     async def _send(self, method: str, path: str, message: Any, timeout_s: float = REQUEST_TIMEOUT_S) -> dict[str, Any]:
         content = None if message is None else wire.encode(message)
-        headers = {"Authorization": f"Bearer {worker_token(self._settings)}", "Content-Type": "application/json"}
+        limit = aiohttp.ClientTimeout(total=timeout_s)
         try:
-            response = await self._http.request(method, path, content=content, headers=headers, timeout=timeout_s)
-        except httpx.TimeoutException as error:
+            request = self._client().request(
+                method, self._url + path, data=content, headers=self._headers(), timeout=limit, allow_redirects=False
+            )
+            async with request as response:
+                status, body = response.status, _json(await response.read())
+        except TimeoutError as error:
             raise UpstreamTimeoutError("orchestrator", f"no answer to {method} {path}") from error
-        except httpx.HTTPError as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             raise UpstreamUnavailableError(
                 "orchestrator", f"{method} {path}: {error or type(error).__name__}"
             ) from error
-        if response.status_code >= 500:
-            raise UpstreamUnavailableError("orchestrator", f"{response.status_code} to {method} {path}")
-        body = _json(response)
-        if response.status_code >= 400:
-            raise UpstreamRejectedError("orchestrator", str(body.get("reason", response.status_code)))
+        if status >= 500:
+            raise UpstreamUnavailableError("orchestrator", f"{status} to {method} {path}")
+        if status >= 400:
+            raise UpstreamRejectedError("orchestrator", str(body.get("reason", status)))
         return body
 
+    def _client(self) -> aiohttp.ClientSession:
+        if self._http is None:
+            # Our own services are never behind a proxy that the environment names for the rest of the world.
+            self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS), trust_env=False)
+        return self._http
 
-def _client(settings: Settings) -> httpx.AsyncClient:
-    # Our own services are never behind a proxy that the environment names for the rest of the world.
-    return httpx.AsyncClient(base_url=settings.orch_url, timeout=REQUEST_TIMEOUT_S, trust_env=False)
+    def _headers(self) -> dict[str, str]:
+        now = time.monotonic()
+        if now >= self._token_until:
+            self._token, self._token_until = worker_token(self._settings), now + TOKEN_USED_S
+        return {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
 
 
 def worker_token(settings: Settings) -> str:
@@ -129,9 +147,9 @@ def worker_token(settings: Settings) -> str:
     return token.with_ttl(datetime.timedelta(seconds=TOKEN_TTL_S)).to_jwt()
 
 
-def _json(response: httpx.Response) -> dict[str, Any]:
+def _json(content: bytes) -> dict[str, Any]:
     try:
-        body = response.json()
+        body = json.loads(content)
     except ValueError:
         return {}
     return body if isinstance(body, dict) else {}

@@ -20,6 +20,7 @@ def agent() -> None:
 
     from trunkline.agent.pipeline.loguru_bridge import route_loguru
     from trunkline.agent.tls import share_tls_contexts
+    from trunkline.cli.heap import settle_heap
     from trunkline.logs import configure_logs
     from trunkline.settings import settings
 
@@ -35,6 +36,8 @@ def agent() -> None:
     check_providers(config)
 
     async def run() -> None:
-        await Worker(config).run()
+        worker = Worker(config)
+        settle_heap()
+        await worker.run()
 
     uvloop.run(run())

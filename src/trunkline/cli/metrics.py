@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import socket
 
 import typer
@@ -21,6 +20,7 @@ def metrics() -> None:
     """
     import uvloop
 
+    from trunkline.cli.heap import settle_heap
     from trunkline.cli.serving import listen, serve
     from trunkline.logs import configure_logs
     from trunkline.metrics.app import collecting
@@ -29,8 +29,7 @@ def metrics() -> None:
     config = settings()
     configure_logs(config, "metrics")
     # What arrives makes no cycles; looking for some in all that is kept would take a quarter of the time.
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 20)
+    settle_heap()
 
     async def run() -> None:
         address = config.metrics_listen

@@ -19,6 +19,7 @@ def orchestrator() -> None:
     """
     import uvloop
 
+    from trunkline.cli.heap import settle_heap
     from trunkline.cli.serving import listen, serve
     from trunkline.logs import configure_logs
     from trunkline.orchestrator.app import create_app, make_context, wait_for_upstreams
@@ -36,6 +37,8 @@ def orchestrator() -> None:
                 await context.livekit.close()
                 await context.registry.close()
                 raise
-            await serve(create_app(context), door)
+            service = create_app(context)
+            settle_heap()
+            await serve(service, door)
 
     uvloop.run(run())

@@ -67,8 +67,8 @@ class RefusedError(Exception):
         return JSONResponse(body, self.status)
 
 
-def context_of(request: HTTPConnection) -> Context:
-    """The orchestrator's parts, as a dependency of a route."""
+async def context_of(request: HTTPConnection) -> Context:
+    """The orchestrator's parts, as a dependency of a route; a coroutine, since others are run in a thread each time."""
     return cast(Context, request.app.state.context)
 
 

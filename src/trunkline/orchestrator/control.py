@@ -24,7 +24,7 @@ READY_TIMEOUT_S = 2.0
 router = APIRouter()
 
 
-def key_holder(request: Request, parts: Parts) -> None:
+async def key_holder(request: Request, parts: Parts) -> None:
     """Lets only those pass who know ORCH_API_KEY."""
     if not is_api_key(parts.settings, bearer_of(request)):
         address = address_of(request)

@@ -28,7 +28,7 @@ log = structlog.get_logger()
 router = APIRouter()
 
 
-def proven_worker(request: Request, parts: Parts) -> str:
+async def proven_worker(request: Request, parts: Parts) -> str:
     """The worker that asks. Raises RefusedError where it can't prove to be one."""
     worker = worker_of(parts.settings, bearer_of(request))
     if worker is None:
