@@ -47,6 +47,8 @@ LOOK_FRAMES: Final = 3
 """A sentence that was recognized is looked at in every third frame only."""
 HISTORY: Final = 3 * WINDOW
 """Samples remembered, to find where a sentence began: 300 ms."""
+STREAM: Final = 5 * HISTORY
+"""Room for what is remembered, so that it is not moved with each frame."""
 PIECE: Final = FRAME_SAMPLES // 2
 """Step in which the beginning is looked for: 10 ms."""
 
@@ -98,18 +100,21 @@ class Bed:
         self._first, self._last = _bounds(speech)
         spoken = speech[self._first : self._last].astype(np.float32)
         self._amplitude = np.sqrt(np.mean(spoken**2) * 10 ** (CHORD_DB / 10) * 2 / GROUPS)
-        self._bed = speech.astype(np.float32)
-        self._bed[self._first : self._last] = _without_band(spoken)
+        # Room for the chord on top: 12 tones at their highest together.
+        most = max(0.0, 32767 - GROUPS * float(self._amplitude))
+        self._bed = speech.copy()
+        self._bed[self._first : self._last] = np.clip(np.rint(_without_band(spoken)), -most, most)
 
     def encode(self, sentence_id: int) -> Pcm:
-        """The speech with this number in it; 0.1 ms a second. Raises ValueError where the number is out of range."""
+        """The speech with this number in it; 5 us a second. Raises ValueError where the number is out of range."""
         if not 0 <= sentence_id <= MAX_SENTENCE_ID:
             raise ValueError(f"sentence number {sentence_id} is not within 0 to {MAX_SENTENCE_ID}")
         coded = self._bed.copy()
-        chord = _WAVES[_tones(sentence_id)].sum(axis=0)
-        coded[self._first : self._last] += self._amplitude * np.resize(chord, self._last - self._first)
-        samples: Pcm = np.clip(np.rint(coded), -32768, 32767).astype(np.int16)
-        return samples
+        chord = np.rint(self._amplitude * _WAVES[_tones(sentence_id)].sum(axis=0)).astype(np.int16)
+        whole = self._first + (self._last - self._first) // WINDOW * WINDOW
+        coded[self._first : whole].reshape(-1, WINDOW)[:] += chord
+        coded[whole : self._last] += chord[: self._last - whole]
+        return coded
 
 
 class Decoder:
@@ -129,7 +134,8 @@ class Decoder:
         self.current: Sighting | None = None
         self.heard_until = 0
         self.step = step
-        self._history: Floats = np.zeros(HISTORY, dtype=np.float32)
+        self._stream: Floats = np.zeros(STREAM, dtype=np.float32)
+        self._end = HISTORY
         self._looked_at = 0
         self._quiet_samples = HISTORY
 
@@ -142,56 +148,86 @@ class Decoder:
         sighting = None
         start = 0
         while start < frame.size:
-            sighting = self._frame(frame[start : start + self.step].astype(np.float32)) or sighting
+            sighting = self._frame(frame[start : start + self.step]) or sighting
             start += self.step
         return sighting
+
+    def rest(self, samples: int) -> None:
+        """Takes so many samples of silence; costs next to nothing once it has lasted."""
+        while samples > 0:
+            count = min(samples, self.step)
+            self._quiet_samples += count
+            self._hear(_SILENCE[:count])
+            self._forget_what_is_gone()
+            samples -= count
 
     def forget(self) -> None:
         """What comes next does not belong to what was heard."""
         self.current = None
-        self._history[:] = 0
+        self._stream[:] = 0
         self._quiet_samples = HISTORY
 
-    def _frame(self, frame: Floats) -> Sighting | None:
-        self.position += frame.size
-        quiet = float(np.dot(frame, frame)) < _QUIET_POWER * frame.size
+    def _frame(self, frame: Pcm) -> Sighting | None:
+        loud = frame.astype(np.float32)
+        quiet = float(np.dot(loud, loud)) < _QUIET_POWER * frame.size
         self._quiet_samples = self._quiet_samples + frame.size if quiet else 0
-        if self._quiet_samples <= HISTORY:
-            self._history[: -frame.size] = self._history[frame.size :]
-            self._history[-frame.size :] = frame
+        self._hear(loud)
         if not quiet and (self.current is None or self.position - self._looked_at >= LOOK_FRAMES * FRAME_SAMPLES):
             self._looked_at = self.position
             # Not a product with a matrix of waves: NumPy's BLAS would wake threads for it, which cost ten times more.
-            parts = np.fft.rfft(self._history[-WINDOW:] * _HANN)[_BINS]
-            power = (parts.real**2 + parts.imag**2).reshape(GROUPS, CHOICES)
-            loudest = power.argmax(axis=1).astype(np.uint8).tobytes()
+            parts = np.fft.rfft(self._stream[self._end - WINDOW : self._end] * _HANN)[_BINS]
+            sizes = np.abs(parts).reshape(GROUPS, CHOICES)
+            loudest = sizes.argmax(axis=1).astype(np.uint8).tobytes()
             if self.current is not None and _agreeing(loudest, self.current.sentence_id) >= STILL_GROUPS:
                 self.heard_until = self.position
                 return None
             number = _NUMBER_OF.get(loudest)
-            if number is not None and _sure(power):
+            if number is not None and _sure(sizes):
                 self.heard_until = self.position
-                self.current = Sighting(number, self._began(number), self.position)
+                self.current = Sighting(number, self._began(number, parts), self.position)
                 return self.current
-        if self.current is not None and self.position - self.heard_until > GONE_FRAMES * FRAME_SAMPLES:
-            self.current = None
+        self._forget_what_is_gone()
         return None
 
-    def _began(self, number: int) -> int:
-        """Looks back for as long as the chord, as it sounds now, is in what was heard."""
-        turns = _TURNS[_tones(number)]
-        parts = (turns * (self._history[-WINDOW:] * _HANN)).sum(axis=1)
-        chord = np.tile((parts.conj()[:, None] * turns).sum(axis=0).real, HISTORY // WINDOW)
-        likeness = (self._history * chord).reshape(-1, PIECE).sum(axis=1) / (chord**2).reshape(-1, PIECE).sum(axis=1)
+    def _hear(self, frame: npt.NDArray[np.generic]) -> None:
+        """Remembers a piece of the stream; after a long silence, silence is what is remembered already."""
+        self.position += frame.size
+        if self._quiet_samples > HISTORY:
+            return
+        if self._end + frame.size > STREAM:
+            self._stream[:HISTORY] = self._stream[self._end - HISTORY : self._end]
+            self._end = HISTORY
+        self._stream[self._end : self._end + frame.size] = frame
+        self._end += frame.size
+
+    def _forget_what_is_gone(self) -> None:
+        if self.current is not None and self.position - self.heard_until > GONE_FRAMES * FRAME_SAMPLES:
+            self.current = None
+
+    def _began(self, number: int, parts: npt.NDArray[np.complexfloating]) -> int:
+        """Looks back for as long as the chord, as it sounds now, is in what was heard.
+
+        Args:
+            parts: All tones of the last window, shape (48,).
+        """
+        tones = _tones(number)
+        spectrum = np.zeros(WINDOW // 2 + 1, dtype=np.complex64)
+        spectrum[_TONE_BINS[tones]] = parts[tones]
+        # It repeats after a window, since all tones are multiples of 10 Hz.
+        chord = np.fft.irfft(spectrum, WINDOW).astype(np.float32)
+        heard = self._stream[self._end - HISTORY : self._end].reshape(-1, WINDOW)
+        alike = (heard * chord).reshape(-1, WINDOW // PIECE, PIECE).sum(axis=2)
+        likeness = (alike / (chord * chord).reshape(-1, PIECE).sum(axis=1)).ravel()
         # Where the sum of what speaks for the chord is greatest: a lost packet inside it does not end the search.
-        votes = np.clip(likeness / np.median(likeness[-4:]), -1, 1.5) - 0.5
+        usual = np.sort(likeness[-4:])[1:3].mean()
+        votes = np.clip(likeness / usual, -1, 1.5) - 0.5
         pieces = int(np.argmax(np.cumsum(votes[::-1]))) + 1
         return max(0, self.position - pieces * PIECE)
 
 
-def _sure(power: Floats) -> bool:
+def _sure(sizes: Floats) -> bool:
     """Whether each group has one loud tone, and all of these are about as loud, as tones of a chord are."""
-    ordered = np.sort(power, axis=1)
+    ordered = np.sort(sizes, axis=1)
     loud = ordered[:, -1]
     return bool((loud > _SURE * ordered[:, -2]).all() and loud.min() > _ALIKE * loud.max())
 
@@ -240,11 +276,12 @@ _TONES_HZ: Final = FIRST_HZ + STEP_HZ * np.arange(GROUPS * CHOICES)
 _HANN: Final = np.hanning(WINDOW).astype(np.float32)
 # All tones are multiples of 10 Hz, so a chord repeats after 100 ms. Newman's phases keep the peak of many tones low.
 _PHASES: Final = np.pi * np.repeat(np.arange(GROUPS), CHOICES)[:, None] ** 2 / GROUPS
-_TURNS: Final = np.exp(-2j * np.pi / SAMPLE_RATE_HZ * np.outer(_TONES_HZ, np.arange(WINDOW))).astype(np.complex64)
-_WAVES: Final = (-_TURNS * np.exp(-1j * _PHASES)).imag.astype(np.float32)
-_BINS: Final = np.rint(_TONES_HZ * WINDOW / SAMPLE_RATE_HZ).astype(np.intp)
+_WAVES: Final = np.sin(2 * np.pi / SAMPLE_RATE_HZ * np.outer(_TONES_HZ, np.arange(WINDOW)) + _PHASES).astype(np.float32)
+_TONE_BINS: Final = np.rint(_TONES_HZ * WINDOW / SAMPLE_RATE_HZ).astype(np.intp)
+_BINS: Final = slice(int(_TONE_BINS[0]), int(_TONE_BINS[-1]) + 1, int(_TONE_BINS[1] - _TONE_BINS[0]))
+_SILENCE: Final = np.zeros(WINDOW, dtype=np.float32)
 _QUIET_POWER: Final = (32768 * 10 ** (QUIET_DBFS / 20)) ** 2
-_SURE: Final = 10 ** (SURE_DB / 10)
-_ALIKE: Final = 10 ** (-ALIKE_DB / 10)
+_SURE: Final = 10 ** (SURE_DB / 20)
+_ALIKE: Final = 10 ** (-ALIKE_DB / 20)
 _CHOICES: Final = [_choices(number) for number in range(MAX_SENTENCE_ID + 1)]
 _NUMBER_OF: Final = {choices: number for number, choices in enumerate(_CHOICES)}
