@@ -30,7 +30,7 @@ from trunkline.agent.pipeline.loguru_bridge import route_loguru
 from trunkline.agent.worker import Worker
 from trunkline.core.latency import Mark
 from trunkline.core.turn_events import CloseTurn
-from trunkline.core.units import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE_HZ, Pcm
+from trunkline.core.units import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE_HZ, SILENT_FRAME, Pcm
 from trunkline.loadtest.usage import memory_kib, processor_s
 from trunkline.loadtest.voice import speak
 from trunkline.logs import configure_logs
@@ -38,7 +38,6 @@ from trunkline.media.engine import CallerFrame, FirstPacket, Halted, LastPacket,
 from trunkline.settings import load_settings
 from trunkline.testing.voice_code import Bed
 
-SILENCE = np.zeros(FRAME_SAMPLES, dtype=np.int16)
 CYCLE_S = 6.6
 """From one sentence of a caller to the next: with sentences of 2 s, the caller talks 30 % of the time."""
 
@@ -109,7 +108,7 @@ class Talker:
         sent = self.leg.sent
         self.leg.tick(now)
         self.answer_frames += self.leg.sent > sent
-        frame = SILENCE
+        frame = SILENT_FRAME
         if now >= self._speak_at:
             frame = self._speech[self._position : self._position + FRAME_SAMPLES]
             self._position += FRAME_SAMPLES

@@ -63,6 +63,7 @@ class Outbox:
         self._request = request
         self._socket = socket
         self._waiting: asyncio.Queue[str | None] = asyncio.Queue(MAX_WAITING)
+        self._unsent = 0
         self._stalled = False
 
     def send(self, message: Mapping[str, Any]) -> None:
@@ -100,10 +101,14 @@ class Outbox:
     def _put(self, text: str | None) -> None:
         if self._stalled:
             return
+        # Nearly always: a task woken for each message costs as much as sending it.
+        if not self._unsent and text is not None and self._socket.send_now(text):
+            return
         if self._waiting.full():
             self._stalled = True
             cut(self._request)
             return
+        self._unsent += 1
         self._waiting.put_nowait(text)
 
     async def _write(self) -> None:
@@ -120,6 +125,7 @@ class Outbox:
                 self._stalled = True
                 cut(self._request)
             finally:
+                self._unsent -= 1
                 self._waiting.task_done()
 
 

@@ -14,15 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trunkline.core.units import FRAME_SAMPLES, SAMPLE_RATE_HZ, Pcm
+from trunkline.core.units import SAMPLE_RATE_HZ, Pcm
 from trunkline.emulators.behaviour import Fault, Luck
 from trunkline.testing.sentences import sentence
-from trunkline.testing.voice_code import Decoder, Sighting
+from trunkline.testing.voice_code import KNOWN_STEP, UNKNOWN_STEP, Decoder, Sighting
 
-UNKNOWN_STEP = 2 * FRAME_SAMPLES
-KNOWN_STEP = 5 * FRAME_SAMPLES
-"""Samples that are listened to at once: before a sentence is known, when the first partial is to come in time, and
-while it goes on, when nothing hurries. A look at each 20 ms would cost half of what a call costs the emulators."""
 ARRIVALS = 64
 """Messages whose arrival is remembered: a pre-roll sent at once, and more."""
 

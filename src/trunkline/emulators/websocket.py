@@ -53,6 +53,13 @@ class WebSocket(asyncio.Protocol):
             await self._waiter
         return self._came.popleft()
 
+    def send_now(self, text: str) -> bool:
+        """Sends a text where that needs no waiting; returns whether it did."""
+        if self._close_sent or self._gone.is_set() or not self._writable.is_set():
+            return False
+        self._send(_TEXT, text.encode())
+        return True
+
     async def send_str(self, text: str) -> None:
         """Sends a text; waits while the other side does not read. Raises ConnectionError where it is gone."""
         await self._writable.wait()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from trunkline.core.errors import CallError, Reason, Result, Termination
-from trunkline.core.units import FRAME_S, s_to_us
+from trunkline.core.units import FRAME_S, FRAME_SAMPLES, SILENT_FRAME, s_to_us
 from trunkline.loadtest.ear import CodeEar, Ear, HeardCode
 from trunkline.loadtest.pacing import Pacing
 from trunkline.loadtest.phone import MAX_EVENTS_WAITING, CallEnded, PhoneEvent, PlayEnd, PlayStart
@@ -118,9 +118,15 @@ class EngineLine:
         """Takes 20 ms of what is heard."""
         self._pacing.tick(frame.ended_at, time.monotonic())
         played_us = s_to_us(frame.ended_at + FRAME_S)  # a frame can be played from the instant on at which it is whole
-        for heard in self._ear.listen(frame.samples, played_us):
+        silent = frame.samples is SILENT_FRAME
+        for heard in self._ear.rest(played_us) if silent else self._ear.listen(frame.samples, played_us):
             self._tell(heard)
-        if self._code_ear is not None:  # after the ear: instants and lateness are taken already
+        if self._code_ear is None:
+            return
+        # After the ear: instants and lateness are taken already.
+        if silent:
+            self._code_ear.rest(FRAME_SAMPLES, played_us)
+        else:
             self._code_ear.listen(frame.samples, played_us)
 
     def on_event(self, event: MediaEvent) -> None:

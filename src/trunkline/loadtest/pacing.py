@@ -6,6 +6,7 @@ processes can be added up.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -33,8 +34,12 @@ class Pacing:
 
     def tick(self, due_s: float, now_s: float) -> None:
         """One tick that was due at `due_s` and happened at `now_s`, both monotonic seconds."""
-        late_ms = min(max(0, -int(-(now_s - due_s) * 1000 // 1)), CAP_MS)
-        self.add(int(due_s), {late_ms: 1})
+        late_ms = math.ceil((now_s - due_s) * 1000) if now_s > due_s else 0
+        counts = self.seconds.get(int(due_s))
+        if counts is None:
+            self.add(int(due_s), {min(late_ms, CAP_MS): 1})
+        else:
+            counts[min(late_ms, CAP_MS)] += 1
 
     def add(self, second: int, late_ms: dict[int, int]) -> None:
         """Adds ticks of one second, counted by lateness."""

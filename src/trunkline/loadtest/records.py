@@ -20,7 +20,8 @@ from trunkline.loadtest.conversation import CallerTurn
 log = structlog.get_logger()
 
 POST_TIMEOUT_S = 2.0
-POST_PAUSE_S = 0.2
+POST_PAUSE_S = 1.0
+"""The collector's page looks once a second; each post costs both sides as much as some twenty turns."""
 MAX_WAITING = 2_000
 """Of more turns than these the oldest are dropped, and counted."""
 MAX_AT_ONCE = 16

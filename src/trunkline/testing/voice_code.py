@@ -45,6 +45,10 @@ GONE_FRAMES: Final = 8
 """Without the chord for so long, a sentence is over; the same number may then come again."""
 LOOK_FRAMES: Final = 3
 """A sentence that was recognized is looked at in every third frame only."""
+UNKNOWN_STEP: Final = 2 * FRAME_SAMPLES
+KNOWN_STEP: Final = 5 * FRAME_SAMPLES
+"""Samples that are best listened to at once: before a sentence is known, when that is to come in time, and while it
+goes on, when nothing hurries. A look at each 20 ms would cost three times as much."""
 HISTORY: Final = 3 * WINDOW
 """Samples remembered, to find where a sentence began: 300 ms."""
 STREAM: Final = 5 * HISTORY
