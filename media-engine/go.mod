@@ -32,6 +32,7 @@ require (
 require (
 	github.com/livekit/protocol v1.48.1-0.20260624204523-bd5703442db6
 	github.com/livekit/server-sdk-go/v2 v2.16.7-0.20260625120102-b6d1838861e7
+	github.com/pion/interceptor v0.1.45
 	github.com/pion/webrtc/v4 v4.2.14
 	google.golang.org/protobuf v1.36.11
 )
@@ -66,7 +67,6 @@ require (
 	github.com/pion/datachannel v1.6.0 // indirect
 	github.com/pion/dtls/v3 v3.1.4 // indirect
 	github.com/pion/ice/v4 v4.2.7 // indirect
-	github.com/pion/interceptor v0.1.45 // indirect
 	github.com/pion/logging v0.2.4 // indirect
 	github.com/pion/mdns/v2 v2.1.0 // indirect
 	github.com/pion/rtcp v1.2.16 // indirect

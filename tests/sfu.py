@@ -31,6 +31,7 @@ class LiveKit:
 
     url: str
     api: api.LiveKitAPI
+    pid: int
 
     def token(self, room: str, identity: str, agent: bool = False) -> str:
         return access_token(KEY, SECRET, room, identity, agent)
@@ -63,7 +64,7 @@ async def serve_livekit(folder: Path) -> AsyncIterator[LiveKit]:
         try:
             await _until_up(f"http://127.0.0.1:{port}/")
             livekit = api.LiveKitAPI(f"http://127.0.0.1:{port}", KEY, SECRET)
-            yield LiveKit(f"ws://127.0.0.1:{port}", livekit)
+            yield LiveKit(f"ws://127.0.0.1:{port}", livekit, p.pid)
             await livekit.aclose()
         finally:
             p.kill()

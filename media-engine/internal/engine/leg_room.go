@@ -28,6 +28,7 @@ func (l *leg) onTrack(identity string, audio track) {
 }
 
 func (l *leg) onSubscribed() {
+	l.mouth.greet()
 	l.tell(&mediapb.Event{What: &mediapb.Event_TrackHeard{TrackHeard: &mediapb.TrackHeard{}}})
 }
 

@@ -131,6 +131,40 @@ func TestRTPTimeGoesOnThroughSilence(t *testing.T) {
 	}
 }
 
+func TestWhoSubscribesIsGreetedWithSilence(t *testing.T) {
+	w, r := joined(t, nil)
+	w.tell(1, publish())
+	w.until(1, "published")
+	r.listener.onSubscribed()
+	w.until(1, "track_heard")
+	time.Sleep(60 * time.Millisecond)
+	sent := func() (packets []rtp.Packet) {
+		r.set(func(r *fakeRoom) { packets = append(packets, r.packets...) })
+		return packets
+	}
+	if packets := sent(); len(packets) > 0 {
+		t.Fatalf("%d packets before anything could be sent", len(packets))
+	}
+	r.set(func(r *fakeRoom) { r.isReady = true })
+	waitFor(t, "the greeting", func() bool { return len(sent()) == hushFrames })
+	time.Sleep(60 * time.Millisecond)
+	packets := sent()
+	if len(packets) != hushFrames || !packets[0].Marker || packets[1].Marker {
+		t.Fatalf("%d packets", len(packets))
+	}
+	decoder, err := opus.NewDecoder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var heard [opus.MaxPacketSamples]int16
+	for _, packet := range packets {
+		n, err := decoder.Decode(packet.Payload, heard[:])
+		if err != nil || level(heard[:n]) < 80 {
+			t.Fatalf("%d dB below overload, %v", level(heard[:n]), err)
+		}
+	}
+}
+
 func TestAnAnswerWaitsForTheNetwork(t *testing.T) {
 	w, r := joined(t, nil)
 	w.tell(1, saying(1, tone(640)))
