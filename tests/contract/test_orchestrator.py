@@ -28,6 +28,7 @@ from trunkline.orchestrator.calls import Calls
 from trunkline.orchestrator.context import Context
 from trunkline.orchestrator.failover import Watchdog
 from trunkline.orchestrator.limits import RateLimits
+from trunkline.orchestrator.refusals import Refusals
 from trunkline.orchestrator.registry import PREFIX, Registry
 from trunkline.orchestrator.tokens import mint_call_token
 from trunkline.orchestrator.twilio import BUSY_WORDS, MAX_URI_CHARS, may_transfer, transfer_number
@@ -99,6 +100,19 @@ class RecordedLiveKit:
 
 
 @dataclass
+class RecordedRefusals(Refusals):
+    """Keeps what the collector would be told."""
+
+    told: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def tell(self, door: wire.Door, reason: str, call: str | None = None) -> None:
+        self.told.append((door.value, reason, call or ""))
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass
 class Orch:
     """One orchestrator and those who ask it."""
 
@@ -106,6 +120,7 @@ class Orch:
     livekit: RecordedLiveKit
     http: httpx.AsyncClient
     twilio: TwilioEmulator
+    refusals: RecordedRefusals
 
     async def beat(self, soft: int = 25, worker: str = "w1") -> None:
         beat = wire.Heartbeat(soft_capacity=soft, hard_capacity=34)
@@ -145,9 +160,11 @@ def make(config: Settings, redis_url: str) -> Orch:
     registry, livekit = Registry.at(redis_url), RecordedLiveKit()
     calls = Calls(registry, livekit, config.max_calls)  # type: ignore[arg-type]
     context = Context(config, registry, livekit, calls, RateLimits(config), trunk_ready=True)  # type: ignore[arg-type]
+    refusals = RecordedRefusals()
+    context.refusals = context.calls.refusals = refusals
     transport = httpx.ASGITransport(create_app(context), raise_app_exceptions=True)
     http = httpx.AsyncClient(transport=transport, base_url="http://orch.test")
-    return Orch(context, livekit, http, TwilioEmulator("http://orch.test", "twilio-token", http))
+    return Orch(context, livekit, http, TwilioEmulator("http://orch.test", "twilio-token", http), refusals)
 
 
 async def test_a_call_is_dialled_into_its_room_with_a_token_of_its_own(orch: Orch) -> None:
@@ -177,7 +194,9 @@ async def test_a_webhook_sent_twice_takes_one_slot(orch: Orch) -> None:
 async def test_full_is_spoken_and_holds_no_slot(orch: Orch) -> None:
     await orch.beat(soft=1)
     await orch.twilio.incoming_call(new_call_sid(), "+1555", "+1556")
-    assert await orch.twilio.incoming_call(new_call_sid(), "+1557", "+1556") == Speak(BUSY_WORDS)
+    refused = new_call_sid()
+    assert await orch.twilio.incoming_call(refused, "+1557", "+1556") == Speak(BUSY_WORDS)
+    assert orch.refusals.told == [("phone", "full", refused)]
     assert (await orch.http.get("/calls", headers=KEYED)).json()["used"] == 1
 
 
@@ -375,6 +394,10 @@ async def test_tokens_take_a_key_and_begin_a_call(orch: Orch) -> None:
     assert orch.livekit.asked == [f"create {given['call']}"]
     full = await orch.http.post("/token", json={"role": "caller"}, headers=KEYED)
     assert (full.status_code, full.json()["reason"]) == (503, "full")
+    *keyless, (door, reason, call) = orch.refusals.told
+    assert keyless == [("api", "bad_api_key", "")] * 3
+    assert (door, reason) == ("api", "full")
+    assert call.startswith("web-")
     agent = await orch.http.post("/token", json={"role": "agent", "room": given["room"]}, headers=KEYED)
     assert agent.status_code == 200
 

@@ -22,7 +22,7 @@ import pytest_asyncio
 import yaml
 
 from tests.conftest import free_port, need
-from tests.unit.test_collector import ended, fares, heard, turn
+from tests.unit.test_collector import ended, fares, heard, refusal, turn
 from trunkline.core import wire
 from trunkline.core.wire import Mark, TurnOutcome
 
@@ -132,6 +132,7 @@ def told() -> Iterator[list[bytes]]:
             ended(next(seq), call=f"CA{second}"),
             ended(next(seq), call=f"CB{second}", result="server_error", reason="media_failed"),
             fares(next(seq), sender="w", late_ticks=second * 9, dropped_ticks=second),
+            replace(refusal(next(seq), call=f"CR{second}"), sender="w"),
             turn(1),
         ]
         yield [*(wire.encode(record) for record in records), b"nonsense"]

@@ -15,7 +15,7 @@ from trunkline.cli.serving import listen
 from trunkline.core import wire
 from trunkline.core.errors import ConfigError
 from trunkline.core.wire import Mark, TurnOutcome
-from trunkline.metrics import call_history, senders
+from trunkline.metrics import call_history, call_view, senders
 from trunkline.metrics.app import MAX_BODY_BYTES, create_app
 from trunkline.metrics.latency_collector import Collector
 from trunkline.metrics.senders import Senders
@@ -292,3 +292,56 @@ def test_a_port_that_is_taken_is_told_in_one_line(kind: socket.SocketKind) -> No
 
 async def test_it_is_healthy(http: httpx.AsyncClient) -> None:
     assert (await http.get("/healthz")).json() == {"status": "ok"}
+
+
+def refusal(seq: int, call: str = "CA9", reason: str = "full", **fields: Any) -> wire.RefusalRecord:
+    return wire.RefusalRecord(sender="o", seq=seq, host="h", door="phone", reason=reason, call=call, **fields)
+
+
+async def test_a_call_that_was_not_let_in_is_counted_and_listed_with_its_reason(
+    collector: Collector, http: httpx.AsyncClient
+) -> None:
+    collector.take_datagram(wire.encode(refusal(1)))
+    collector.take_datagram(wire.encode(refusal(2, call="", reason="bad_signature")))
+    collector.take_datagram(wire.encode(refusal(3, call="", reason="invented")))
+    live = (await http.get("/page/live")).json()
+    assert live["totals"]["refused"] == 3
+    [listed] = live["calls"]
+    assert (listed["call"], listed["result"], listed["reason"], listed["kind"]) == ("CA9", "refused", "full", "phone")
+    shown = (await http.get("/page/calls/CA9")).json()
+    assert shown["turns"] == []
+    metrics = (await http.get("/metrics")).text
+    assert 'trunkline_refusals_total{door="phone",reason="full"} 1.0' in metrics
+    assert 'trunkline_refusals_total{door="phone",reason="other"} 1.0' in metrics
+
+
+def test_a_call_that_is_let_in_after_all_is_shown_as_it_went(collector: Collector) -> None:
+    collector.take(refusal(1, call="CA1"))
+    collector.take(turn(1))
+    collector.take(ended(2))
+    [history] = collector.calls.newest(10)
+    assert call_view.brief(history)["result"] == "success"
+
+
+def test_a_refusal_says_nothing_of_a_call_that_is_under_way(collector: Collector) -> None:
+    collector.take(turn(1))
+    collector.take(refusal(1, call="CA1"))
+    [history] = collector.calls.newest(10)
+    assert call_view.brief(history)["result"] is None
+
+
+def test_a_flood_of_refusals_displaces_no_other_call(collector: Collector) -> None:
+    collector.take(turn(1))
+    for seq in range(1, 3_000):
+        collector.take(refusal(seq, call=f"CB{seq}"))
+    names = [history.call for history in collector.calls.newest(5_000)]
+    assert len(names) == 1 + call_history.MAX_REFUSED
+    assert names[-1] == "CA1"
+    assert collector.totals.refusals["phone", "full"] == 2_999
+
+
+@pytest.mark.parametrize("wrong", [{"call": 7}, {"call": "a b"}, {"door": "Front Door"}, {"reason": ""}, {"seq": 0}])
+def test_a_refusal_that_is_malformed_is_refused(collector: Collector, wrong: dict[str, Any]) -> None:
+    collector.take_datagram(json.dumps({**dataclasses.asdict(refusal(1)), **wrong}).encode())
+    assert collector.totals.refused.total() == 1
+    assert collector.totals.accepted == 0

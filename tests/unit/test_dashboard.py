@@ -134,7 +134,7 @@ async def test_the_figures_of_the_window_and_since_the_start(
     assert live["window"]["roundtrip"]["avg_ms"] == 520
     assert live["durations"]["barge_in"]["p50_ms"] == 90
     assert live["durations"]["response_heard"]["count"] == 1
-    assert live["totals"] == {"calls": 1, "turns": 3, "answered": 2, "barge_ins": 1}
+    assert live["totals"] == {"calls": 1, "turns": 3, "answered": 2, "barge_ins": 1, "refused": 0}
     assert live["workers"] == [
         {"worker": "w", "host": "h", "calls": 3, "capacity": 25, "draining": False, "loop_lag_ms": 1.5,
          "late_ticks": 0, "dropped_ticks": 0}

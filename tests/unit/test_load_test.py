@@ -22,7 +22,7 @@ from trunkline.loadtest import callers, report
 from trunkline.loadtest.caller_process import Job
 from trunkline.loadtest.callers import CallerLine, Outcome, PlacedCall, run_callers
 from trunkline.loadtest.conversation import CallerTurn
-from trunkline.loadtest.ear import Ear, HeardCode, burst, sound_only
+from trunkline.loadtest.ear import CodeEar, Ear, HeardCode, burst, sound_only
 from trunkline.loadtest.figures import figures, most_at_once
 from trunkline.loadtest.ledger import Ledger
 from trunkline.loadtest.load_test import finish
@@ -44,6 +44,7 @@ from trunkline.loadtest.talking import Order, Script
 from trunkline.settings import load_settings
 from trunkline.testing.speech import silence, tone
 from trunkline.testing.virtual_time import in_virtual_time
+from trunkline.testing.voice_code import Bed
 
 pytestmark = pytest.mark.unit
 
@@ -74,6 +75,33 @@ def test_ear_takes_a_short_pause_for_part_of_the_sound() -> None:
         (HeardStop, 380_000),
         (HeardStart, 580_000),
     ]
+
+
+def test_an_ear_that_is_told_of_silence_hears_what_it_hears_in_zeros() -> None:
+    sound = np.concatenate([silence(0.1), tone(0.3), silence(0.12), tone(0.1), silence(0.5), tone(0.1), silence(0.3)])
+    told, searched = Ear(), Ear()
+    for start in range(0, sound.size, 320):
+        piece, ended_us = sound[start : start + 320], (start + 320) * 1_000_000 // SAMPLE_RATE_HZ
+        expected = searched.listen(piece, ended_us)
+        assert (told.listen(piece, ended_us) if piece.any() else told.rest(ended_us)) == expected
+
+
+def test_a_code_ear_finds_each_number_and_where_it_began_with_silence_told_or_not() -> None:
+    beds = [Bed(np.tile(tone(0.9, dbfs=-15.0), 2)) for _ in range(3)]
+    sound = np.concatenate(
+        [part for number, bed in enumerate(beds) for part in (bed.encode(70 + number), silence(0.7))]
+    )
+    told, searched = CodeEar(), CodeEar()
+    for start in range(0, sound.size - 319, 320):
+        piece, ended_us = sound[start : start + 320], (start + 320) * 1_000_000 // SAMPLE_RATE_HZ
+        searched.listen(piece, ended_us)
+        if piece.any():
+            told.listen(piece, ended_us)
+        else:
+            told.rest(320, ended_us)
+    assert [code.code for code in told.found] == [code.code for code in searched.found] == [70, 71, 72]
+    for number, code in enumerate(told.found):
+        assert abs(code.at_us - number * 2_500_000) <= 20_000
 
 
 def test_ear_hears_nothing_below_the_gate() -> None:

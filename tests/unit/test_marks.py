@@ -12,12 +12,12 @@ from typing import Any
 import httpx
 import pytest
 
-from trunkline.agent import marks
-from trunkline.agent.marks import MarkSender
+from trunkline import marks
 from trunkline.core import wire
 from trunkline.core.errors import ConfigError
 from trunkline.core.events import parse_event
 from trunkline.core.wire import Mark, TurnOutcome
+from trunkline.marks import MarkSender
 
 pytestmark = pytest.mark.unit
 

@@ -20,7 +20,6 @@ from trunkline.agent.brains.choice import Brains
 from trunkline.agent.brains.patience import Patience
 from trunkline.agent.conversation import ConversationParts
 from trunkline.agent.jobs import JobSocket
-from trunkline.agent.marks import MarkSender
 from trunkline.agent.orchestrator_client import OrchestratorClient
 from trunkline.agent.pipeline.prompts import FAREWELL
 from trunkline.agent.pipeline.shared_speech import SharedSpeech
@@ -34,6 +33,7 @@ from trunkline.agent.session import Job, Session, SessionTools
 from trunkline.agent.turn_rules import endpointing_params, turn_params
 from trunkline.core import wire
 from trunkline.core.errors import Reason, Result, Termination, UpstreamError
+from trunkline.marks import MarkSender
 from trunkline.media.choice import make_engine
 from trunkline.settings import EndOfTurn, Settings
 

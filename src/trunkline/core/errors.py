@@ -95,6 +95,9 @@ class CapacityError(TrunklineError):
     Args:
         used: Calls that hold a slot now.
         capacity: Slots there are.
+
+    Attributes:
+        call: Which call, where it had a name already.
     """
 
     termination = Termination(Result.SERVER_ERROR, Reason.REFUSED_FULL)
@@ -103,6 +106,7 @@ class CapacityError(TrunklineError):
         super().__init__(f"{used} of {capacity} slots are taken")
         self.used = used
         self.capacity = capacity
+        self.call = ""
 
 
 class ProtocolError(TrunklineError):

@@ -18,6 +18,7 @@ from trunkline.core.wire import (
     CallRecord,
     HeardRecord,
     Mark,
+    RefusalRecord,
     TurnOutcome,
     TurnRecord,
     WorkerRecord,
@@ -26,7 +27,7 @@ from trunkline.core.wire import (
 CallEvent: TypeAlias = TurnRecord | CallRecord | HeardRecord
 """What is told of one call."""
 
-Record: TypeAlias = CallEvent | WorkerRecord
+Record: TypeAlias = CallEvent | WorkerRecord | RefusalRecord
 
 NEWEST_VERSION = WIRE_VERSION + 1
 """During an upgrade senders may be one ahead."""
@@ -187,7 +188,25 @@ def _worker(fields: _Fields) -> WorkerRecord:
     )
 
 
-_READERS: dict[str, Callable[[_Fields], Record]] = {"turn": _turn, "call": _call, "heard": _heard, "worker": _worker}
+def _refusal(fields: _Fields) -> RefusalRecord:
+    return RefusalRecord(
+        v=_version(fields),
+        sender=_name(fields, "sender"),
+        seq=_count(fields, "seq", least=1),
+        host=_name(fields, "host"),
+        door=_word(fields, "door"),
+        reason=_word(fields, "reason"),
+        call=_call_id(fields) if fields.get("call", "") != "" else "",
+    )
+
+
+_READERS: dict[str, Callable[[_Fields], Record]] = {
+    "turn": _turn,
+    "call": _call,
+    "heard": _heard,
+    "worker": _worker,
+    "refusal": _refusal,
+}
 
 
 def _version(fields: _Fields) -> int:

@@ -158,6 +158,38 @@ class WorkerRecord:
     v: int = WIRE_VERSION
 
 
+class Door(StrEnum):
+    """Where somebody asked to be let in."""
+
+    PHONE = "phone"
+    """Twilio's webhooks."""
+    BRIDGE = "bridge"
+    """A room that a phone came into by livekit-sip, and LiveKit's webhook that tells of it."""
+    API = "api"
+    """Tokens and control, with an API key."""
+    PAGE = "page"
+    """The page /call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusalRecord:
+    """Somebody was not let in by the orchestrator. Sent to the collector at once.
+
+    What a worker refuses (a call token that does not prove the caller) is in the end of its `CallRecord`.
+    """
+
+    sender: str
+    seq: int
+    host: str
+    door: str
+    reason: str
+    """The word that whoever was refused was told."""
+    call: str = ""
+    """Where it is known, and known to be no invention."""
+    type: str = "refusal"
+    v: int = WIRE_VERSION
+
+
 class CallKind(StrEnum):
     """The door a call came in by."""
 

@@ -181,7 +181,9 @@ def _events(body: bytes) -> list[Any]:
 
 
 def _brief(history: CallHistory) -> dict[str, Any]:
-    return {"call": history.call, "record": _record(history), "turns": len(history.turns), "heard": len(history.heard)}
+    refusal = None if history.refusal is None else dataclasses.asdict(history.refusal)
+    counts = {"turns": len(history.turns), "heard": len(history.heard)}
+    return {"call": history.call, "record": _record(history), "refusal": refusal, **counts}
 
 
 def _record(history: CallHistory) -> dict[str, Any] | None:

@@ -16,6 +16,8 @@ from trunkline.core.events import CallEvent
 MAX_CALLS = 1_000
 MAX_RECORDS = 20_000
 MAX_RECORDS_PER_CALL = 500
+MAX_REFUSED = 50
+"""Calls that were not let in; all of them are counted."""
 
 
 @dataclass(slots=True)
@@ -27,6 +29,8 @@ class CallHistory:
     turns: deque[wire.TurnRecord] = field(default_factory=lambda: deque(maxlen=MAX_RECORDS_PER_CALL))
     heard_of_wall: float = 0.0
     """UTC seconds at which its last record came."""
+    refusal: wire.RefusalRecord | None = None
+    """It was not let in."""
     heard: deque[wire.HeardRecord] = field(default_factory=lambda: deque(maxlen=MAX_RECORDS_PER_CALL))
 
     @property
@@ -46,6 +50,7 @@ class RecentCalls:
         self.dropped = 0
         self._calls: OrderedDict[str, CallHistory] = OrderedDict()
         self._records = 0
+        self._refused: deque[str] = deque()
 
     def add(self, record: CallEvent, now_wall: float) -> None:
         """Keeps a record, which comes at `now_wall` (UTC seconds), with those of its call."""
@@ -63,9 +68,23 @@ class RecentCalls:
         else:
             self._add_turn(history, record)
         self._records += len(history) - before
-        while len(self._calls) > MAX_CALLS or self._records > MAX_RECORDS:
-            _, oldest = self._calls.popitem(last=False)
-            self._records -= len(oldest)
+        self._make_room()
+
+    def refuse(self, record: wire.RefusalRecord, now_wall: float) -> None:
+        """Keeps a call that was not let in; of these only the last few, so that a flood of them displaces no others."""
+        history = self._calls.get(record.call)
+        if history is not None:
+            # A webhook that comes twice: the call is under way, or was refused before.
+            return
+        self._calls[record.call] = CallHistory(record.call, heard_of_wall=now_wall, refusal=record)
+        self._records += 1
+        self._refused.append(record.call)
+        while len(self._refused) > MAX_REFUSED:
+            oldest = self._calls.get(self._refused.popleft())
+            if oldest is not None and oldest.refusal is not None and len(oldest) == 1 and oldest.record is None:
+                del self._calls[oldest.call]
+                self._records -= 1
+        self._make_room()
 
     def get(self, call: str) -> CallHistory | None:
         """One call, or None where it is unknown or forgotten."""
@@ -79,6 +98,11 @@ class RecentCalls:
     def newest(self, limit: int) -> list[CallHistory]:
         """Up to `limit` calls, the last heard of first."""
         return [self._calls[call] for _, call in zip(range(limit), reversed(self._calls), strict=False)]
+
+    def _make_room(self) -> None:
+        while len(self._calls) > MAX_CALLS or self._records > MAX_RECORDS:
+            _, oldest = self._calls.popitem(last=False)
+            self._records -= len(oldest)
 
     def _add_turn(self, history: CallHistory, record: wire.TurnRecord | wire.HeardRecord) -> None:
         kept = history.turns if isinstance(record, wire.TurnRecord) else history.heard

@@ -76,6 +76,12 @@ class Exporter(Source):
         for (result, reason), count in totals.calls.items():
             calls.add_metric((result, reason), count)
         yield calls
+        refusals = CounterMetricFamily(
+            "trunkline_refusals", "Who was not let in by the orchestrator.", labels=("door", "reason")
+        )
+        for (door, reason), count in totals.refusals.items():
+            refusals.add_metric((door, reason), count)
+        yield refusals
         turns = CounterMetricFamily("trunkline_turns", "Turns that are over.", labels=("outcome",))
         for outcome, count in totals.turns.items():
             turns.add_metric((outcome,), count)

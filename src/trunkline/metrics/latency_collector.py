@@ -94,6 +94,10 @@ class Collector:
         if isinstance(record, wire.WorkerRecord):
             self.workers.take(record, now)
             return True
+        if isinstance(record, wire.RefusalRecord):
+            if record.call:
+                self.calls.refuse(record, self._now_wall())
+            return True
         self.calls.add(record, self._now_wall())
         if self._csv_log is not None:
             self._csv_log.write(record)

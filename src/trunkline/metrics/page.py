@@ -109,6 +109,7 @@ class _Live:
                 "turns": totals.turns.total(),
                 "answered": totals.turns.total() - totals.turns[TurnOutcome.UNANSWERED],
                 "barge_ins": totals.barge_ins,
+                "refused": totals.refusals.total(),
             },
             "workers": [_worker(record) for record in collector.workers.alive(now)],
             "events": stats,

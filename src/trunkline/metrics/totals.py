@@ -25,6 +25,12 @@ BUCKETS_S = (
 OTHER = "other"
 """Counts words that are not in our closed lists, such as those of a newer worker."""
 
+REFUSALS = (
+    *("full", "too_many_calls", "too_many_requests", "bad_signature", "bad_api_key", "no_auth_token"),
+    *("unknown_room", "second_phone", "link_used", OTHER),
+)
+"""Why the orchestrator lets somebody not in; all else that it says is a request that nobody should send."""
+
 
 class Totals:
     """The counts since the start."""
@@ -34,6 +40,9 @@ class Totals:
         self.refused: Counter[str] = Counter()
         # All there can be are there from the start: an alert must see the step from 0 to 1.
         self.calls = Counter({(result, reason): 0 for result in (*Result, OTHER) for reason in (*Reason, OTHER)})
+        self.refusals: Counter[tuple[str, str]] = Counter(
+            {(door, reason): 0 for door in wire.Door for reason in REFUSALS}
+        )
         self.turns = Counter(dict.fromkeys(wire.TurnOutcome, 0))
         self.durations = {name: Histogram(_bounds_s(name)) for name in METRICS}
 
@@ -42,6 +51,9 @@ class Totals:
         self.accepted += 1
         if isinstance(record, wire.TurnRecord):
             self.turns[record.outcome] += 1
+        elif isinstance(record, wire.RefusalRecord):
+            door = record.door if record.door in wire.Door._value2member_map_ else wire.Door.API
+            self.refusals[door, record.reason if record.reason in REFUSALS else OTHER] += 1
         elif isinstance(record, wire.CallRecord) and record.reason != Reason.LEASE_LOST:
             # A lost lease ends a worker's part in the call, not the call.
             self.calls[_known(record.result, Result), _known(record.reason, Reason)] += 1

@@ -71,6 +71,7 @@ def create_app(context: Context) -> FastAPI:
                 task.cancel()
             await asyncio.gather(*work, return_exceptions=True)
             await context.spoken.close()
+            context.refusals.close()
             await context.livekit.close()
             await context.registry.close()
 
@@ -138,8 +139,10 @@ def _no_password(context: Context) -> str:
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
-async def _on_refused(_request: Request, error: Exception) -> Response:
+async def _on_refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, RefusedError)
+    refusals = request.app.state.context.refusals
+    refusals.tell_answer(request.url.path, error.status, error.reason, error.call)
     return error.response()
 
 

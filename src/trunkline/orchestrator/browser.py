@@ -116,7 +116,7 @@ async def begin(wanted: Begin, request: Request, parts: Parts) -> dict[str, Any]
         call, room = await parts.calls.begin_webrtc(identity)
     except CapacityError as full:
         await links.give_back(wanted.code)
-        raise RefusedError(503, "full", str(full)) from full
+        raise RefusedError(503, "full", str(full), full.call) from full
     except UpstreamError:
         await links.give_back(wanted.code)
         raise

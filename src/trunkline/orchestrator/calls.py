@@ -8,8 +8,9 @@ import secrets
 import structlog
 
 from trunkline.core import wire
-from trunkline.core.errors import Reason, UpstreamError
+from trunkline.core.errors import CapacityError, Reason, UpstreamError
 from trunkline.orchestrator.livekit_admin import LiveKitAdmin
+from trunkline.orchestrator.refusals import Refusals
 from trunkline.orchestrator.registry import Registry, RegistryRefusalError
 
 log = structlog.get_logger()
@@ -31,6 +32,8 @@ class Calls:
         self._registry = registry
         self._livekit = livekit
         self._max_calls = max_calls
+        self.refusals: Refusals | None = None
+        """Told who is put out; set by whoever has the settings for it."""
 
     async def begin(
         self, call: str, kind: wire.CallKind, participant: str = "", room: str = "", reply_on: str = ""
@@ -63,7 +66,11 @@ class Calls:
     async def begin_webrtc(self, participant: str, room: str = "", reply_on: str = "") -> tuple[str, str]:
         """Begins a call for one who is not on the phone; its id and its room. Raises what `begin` does."""
         call = f"web-{secrets.token_hex(12)}"
-        await self.begin(call, wire.CallKind.WEBRTC, participant, room, reply_on)
+        try:
+            await self.begin(call, wire.CallKind.WEBRTC, participant, room, reply_on)
+        except CapacityError as full:
+            full.call = call
+            raise
         return call, room or wire.room_of(call)
 
     async def finish(self, call: str, notice: wire.EndNotice) -> None:
@@ -93,12 +100,19 @@ class Calls:
     async def refuse_unknown_room(self, room: str, identity: str) -> None:
         """Puts a phone call out that dialled a room of its own invention."""
         log.warning("caller_refused", room=room[:80], reason=Reason.REFUSED_UNKNOWN_ROOM)
+        self._tell_refusal("unknown_room")
         await self.turn_away(room, identity)
 
     async def refuse_second_phone(self, room: str, identity: str) -> None:
         """Puts a phone call out that came into the room of another one."""
         log.warning("caller_refused", room=room, reason="refused_second_phone")
+        self._tell_refusal("second_phone")
         await self.turn_away(room, identity)
+
+    def _tell_refusal(self, reason: str) -> None:
+        # Without a call: an invented room has none, and the call of a second phone's room is another's.
+        if self.refusals is not None:
+            self.refusals.tell(wire.Door.BRIDGE, reason)
 
     async def _let_publish(self, room: str, identity: str) -> None:
         """Waits until a phone has published its track.

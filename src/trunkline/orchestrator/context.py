@@ -15,6 +15,7 @@ from trunkline.core.admission import CALL_ID
 from trunkline.orchestrator.calls import Calls
 from trunkline.orchestrator.limits import RateLimits
 from trunkline.orchestrator.livekit_admin import LiveKitAdmin
+from trunkline.orchestrator.refusals import Refusals
 from trunkline.orchestrator.registry import Registry
 from trunkline.orchestrator.spoken import Spoken
 from trunkline.settings import Settings
@@ -32,6 +33,7 @@ class Context:
         limits: How often somebody may ask.
         trunk_ready: LiveKit knows our SIP trunk.
         spoken: Knows what was said in a call.
+        refusals: Tells the collector who was not let in.
     """
 
     settings: Settings
@@ -41,9 +43,11 @@ class Context:
     limits: RateLimits
     trunk_ready: bool = False
     spoken: Spoken = field(init=False)
+    refusals: Refusals = field(init=False)
 
     def __post_init__(self) -> None:
         self.spoken = Spoken(self.settings.metrics_endpoint)
+        self.refusals = self.calls.refusals = Refusals(self.settings)
 
 
 class RefusedError(Exception):
@@ -53,10 +57,12 @@ class RefusedError(Exception):
         status: HTTP status.
         reason: A word for programs.
         detail: A sentence for people.
+        call: The call that is not let in, where the request has proved that there is one.
     """
 
-    def __init__(self, status: int, reason: str, detail: str) -> None:
+    def __init__(self, status: int, reason: str, detail: str, call: str = "") -> None:
         super().__init__(detail)
+        self.call = call
         self.status = status
         self.reason = reason
         self.detail = detail

@@ -153,7 +153,7 @@ async def _call_for(wanted: TokenRequest, identity: str, parts: Context) -> tupl
         room = f"{wire.SHARED_ROOM_PREFIX}{wanted.shared}" if wanted.shared else ""
         return await parts.calls.begin_webrtc(identity, room, wanted.reply_on)
     except CapacityError as full:
-        raise RefusedError(503, "full", str(full)) from full
+        raise RefusedError(503, "full", str(full), full.call) from full
 
 
 async def _problem(check: Any) -> str:

@@ -71,7 +71,7 @@ async def voice(form: SignedForm, parts: Parts, reply_on: ReplyOn | Literal[""] 
     log.info("call_incoming", call=call, caller=masked(caller))
     if not parts.limits.caller_may(caller):
         log.warning("caller_limited", call=call, caller=masked(caller))
-        raise RefusedError(429, "too_many_requests", "too many calls from this number")
+        raise RefusedError(429, "too_many_calls", "too many calls from this number", call)
     if not parts.trunk_ready:
         # livekit-sip would let the call ring into nowhere.
         raise UpstreamUnavailableError("livekit", "the SIP trunk is not made yet")
@@ -79,6 +79,7 @@ async def voice(form: SignedForm, parts: Parts, reply_on: ReplyOn | Literal[""] 
         await parts.calls.begin(call, wire.CallKind.PHONE, reply_on=reply_on)
     except CapacityError as full:
         log.warning("call_refused_full", call=call, used=full.used, capacity=full.capacity)
+        parts.refusals.tell(wire.Door.PHONE, "full", call)
         return _speak(BUSY_WORDS)
     return _dial(parts, call)
 

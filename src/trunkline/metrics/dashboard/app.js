@@ -64,10 +64,10 @@ function show({ window, durations, totals, workers, events, chart, calls }) {
   const room = workers.reduce((sum, worker) => sum + (worker.draining ? 0 : worker.capacity), 0);
   tiles($("counts"), [
     ["calls now", now, workers.length ? `room for ${room}, on ${workers.length} ${workers.length === 1 ? "worker" : "workers"}` : "no worker is heard of"],
-    ["calls ended", window.calls, `${totals.calls} since start`],
+    ["calls ended", window.calls, `${totals.calls} since start${totals.refused ? `, ${totals.refused} not let in` : ""}`],
     ["turns", window.turns, `${totals.turns} since start`],
     ["answered", percent(answered, window.turns), `${percent(totals.answered, totals.turns)} since start`],
-    ["barge-ins", window.barge_ins, window.barge_ins ? `silent after ${duration(durations.barge_in.p50_ms)} (p50)` : `${totals.barge_ins} since start`],
+    ["barge-ins", window.barge_ins, window.barge_ins && durations.barge_in.count ? `silent after ${duration(durations.barge_in.p50_ms)} (p50)` : `${totals.barge_ins} since start`],
   ]);
   figures($("response-figures"), durations.response);
   figures($("roundtrip-figures"), window.roundtrip);

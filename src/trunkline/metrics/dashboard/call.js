@@ -28,7 +28,7 @@ function facts(call) {
 /** How a call ended, as a word on a coloured ground; the colour repeats what the word says. */
 export function badge(call) {
   if (call.result === null) return html("span", { class: "badge open" }, "end not told yet");
-  const kind = { success: "good", caller_error: "caller", indeterminate: "open" }[call.result] ?? "bad";
+  const kind = { success: "good", caller_error: "caller", refused: "caller", indeterminate: "open" }[call.result] ?? "bad";
   const told = call.result === "success" ? words(call.reason) : `${words(call.result)}: ${words(call.reason)}`;
   return html("span", { class: `badge ${kind}` }, told);
 }

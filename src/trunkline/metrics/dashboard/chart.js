@@ -4,6 +4,7 @@ import { duration, html, svg } from "./dom.js";
 
 const HEIGHT = 170;
 const LEFT = 62;
+const LABEL = 58; // Room that a label below needs.
 const RIGHT = 8;
 const TOP = 12;
 const BOTTOM = 24;
@@ -61,7 +62,8 @@ export function draw(place, name, points, chart) {
     );
   }
   const minutes = span_s / 60;
-  const parts = minutes % 3 === 0 ? 3 : minutes % 5 === 0 ? 5 : 2;
+  const wanted = minutes % 3 === 0 ? 3 : minutes % 5 === 0 ? 5 : 2;
+  const parts = (width - LEFT - RIGHT) / wanted < LABEL ? 1 : wanted; // On a phone they would run into each other.
   for (let part = 0; part <= parts; part += 1) {
     const ago = (minutes * part) / parts;
     const anchor = part === parts ? "start" : part === 0 ? "end" : "middle";

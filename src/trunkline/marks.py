@@ -1,7 +1,8 @@
-"""Sends the records of turns and calls to the metrics collector, without ever making a call wait.
+"""Sends records to the metrics collector, without ever making a call wait.
 
-Records come from the sessions (`send`), and leave as one UDP datagram each or, with METRICS_TRANSPORT=http, in posts of
-many. What can't be sent at once waits in one bounded queue whose rule is: the oldest is dropped and counted.
+They come from a worker's sessions and from the orchestrator's refusals (`send`), and leave as one UDP datagram each or,
+with METRICS_TRANSPORT=http, in posts of many. What can't be sent at once waits in one bounded queue whose rule is: the
+oldest is dropped and counted.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ LAST_POST_TIMEOUT_S = 1.0
 REPORT_PAUSE_S = 10.0
 CUT = "…"
 
-Record: TypeAlias = wire.TurnRecord | wire.CallRecord | wire.HeardRecord | wire.WorkerRecord
+Record: TypeAlias = wire.TurnRecord | wire.CallRecord | wire.HeardRecord | wire.WorkerRecord | wire.RefusalRecord
 
 
 class MarkSender:
