@@ -61,6 +61,15 @@ func (r *fakeRoom) numbers(first uint16) (numbers []int) {
 	return numbers
 }
 
+// tick is a whole tick, as the ticker makes it.
+func (l *leg) tick(number, dueUs int64) *mediapb.Frame {
+	frame := l.hear(number, dueUs)
+	if l.slot() != 0 {
+		l.speak(number)
+	}
+	return frame
+}
+
 func TestTheSamePacketsAreLostWithTheSameSeed(t *testing.T) {
 	const ticks = 500
 	run := func(config string) []int {

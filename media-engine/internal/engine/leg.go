@@ -249,13 +249,19 @@ func (l *leg) isPublished() bool {
 	return l.published
 }
 
-// tick sends and hears the 20 ms that are due; the frame is valid until the next tick, nil where nothing was heard.
-func (l *leg) tick(number, dueUs int64) *mediapb.Frame {
+// slot is the part of each tick in which the leg speaks.
+func (l *leg) slot() int64 { return int64(l.number) % slots }
+
+// hear hears the 20 ms that are due, and speaks if it is the leg's slot; the frame is valid until the next tick, nil
+// where nothing was heard. Impaired legs always speak here: what they heard is in what they say.
+func (l *leg) hear(number, dueUs int64) *mediapb.Frame {
 	var frame *mediapb.Frame
 	if l.impaired.Load() {
 		frame = l.tickImpaired(number, dueUs)
 	} else {
-		l.mouth.tick(number, l.room)
+		if l.slot() == 0 {
+			l.mouth.tick(number, l.room)
+		}
 		frame = l.ear.tick(dueUs)
 	}
 	if l.firstTick == 0 {
@@ -265,4 +271,11 @@ func (l *leg) tick(number, dueUs int64) *mediapb.Frame {
 		frame.Leg, frame.Sequence = l.number, uint32(number-l.firstTick)
 	}
 	return frame
+}
+
+// speak sends the 20 ms that are due, in any slot but the first.
+func (l *leg) speak(number int64) {
+	if !l.impaired.Load() {
+		l.mouth.tick(number, l.room)
+	}
 }

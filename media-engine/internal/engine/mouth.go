@@ -29,6 +29,7 @@ type mouth struct {
 	queue    utterance.Queue
 	encoder  *opus.Encoder
 	sent     uint64
+	number   int64 // of the last tick in which it spoke
 	speaking bool
 	hushed   int
 	greets   bool           // somebody who has just subscribed is owed a packet
@@ -61,8 +62,14 @@ func (m *mouth) tick(number int64, to room) {
 	defer m.mu.Unlock()
 	if m.impaired != nil {
 		m.tickImpaired(number)
+		m.number = number
 		return
 	}
+	if number <= m.number {
+		// It spoke in this tick already, before it was healed of what spoiled it.
+		return
+	}
+	m.number = number
 	if m.encoder == nil || !to.ready() {
 		m.speaking = false
 		return
