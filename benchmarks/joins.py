@@ -86,9 +86,7 @@ async def measure(livekit: LiveKit, calls: int, seconds: float) -> dict[str, flo
     await callers.close()
     silent = {name: (idle[name] - after[name]) / took for name in pids}
     there_s = took - seconds / 2
-    cost = {
-        f"{name}_ms_a_call": (after[name] - before[name] - silent[name] * there_s) / calls * 1000 for name in pids
-    }
+    cost = {f"{name}_ms_a_call": (after[name] - before[name] - silent[name] * there_s) / calls * 1000 for name in pids}
     return {
         "calls": calls,
         "failed": len(failed),
