@@ -221,3 +221,16 @@ class TestHangover:
         listener = Listener().pause(1.0).speak(0.16).hear(0.2, ROOM_DBFS, 0.6)
         voiced = [event.voiced_s for event in listener.events if isinstance(event, SpeechContinues)]
         assert voiced[-1] < 0.21
+
+
+def test_words_after_which_much_was_said_do_not_hold_the_burst_open() -> None:
+    waits = {}
+    for more_s in (0.2, 1.0):
+        listener = Listener().pause(1.0).speak(0.6)
+        listener.endpointer.hear("5")
+        listener.speak(more_s).pause(1.0)
+        after = [event for event in listener.events if isinstance(event, SpeechEnded)]
+        waits[more_s] = listener.endpointer.hangover.seconds
+        assert len(after) == 1
+    assert waits[0.2] == pytest.approx(0.5)
+    assert waits[1.0] == pytest.approx(0.2)

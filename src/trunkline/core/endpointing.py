@@ -35,6 +35,8 @@ PAUSE_S = 0.08
 """A shorter silence is the closure of a plosive, not a pause."""
 SAME_THOUGHT_S = 1.0
 """Who goes on so soon after the end of a turn, unanswered, had not finished: the hangover was too short."""
+FRESH_VOICE_S = 0.5
+"""After so much more voice, words that were understood are not the last ones any more, and tell nothing of the end."""
 WORD_S = 0.2
 """Voiced time of what can be a word; less does not tell how a caller pauses."""
 
@@ -112,6 +114,7 @@ class Endpointer:
         self._caller_dbfs: float | None = None
         self._soft_windows = 0
         self._voiced_s = 0.0
+        self._words_voiced_s = 0.0
         self._started_at = 0.0
         self._last_voiced_at = 0.0
         self._silent_since: float | None = None
@@ -169,9 +172,14 @@ class Endpointer:
         self._last_voiced_at = ended_at
         self._silent_since = None
         self._gap_s = None if self._ended_at is None else onset_at - self._ended_at
-        self.hangover.hear("")
+        self.hear("")
         self.hangover.judge(None)
         return SpeechStarted(onset_at)
+
+    def hear(self, words: str) -> None:
+        """What the recognizer understood of the burst so far: an unfinished phrase is waited for."""
+        self.hangover.hear(words)
+        self._words_voiced_s = self._voiced_s
 
     def silent_s(self, now: float) -> float:
         """How long the caller has been silent within the burst that is open."""
@@ -196,6 +204,8 @@ class Endpointer:
                 self.hangover.judge(None)
             self._last_voiced_at = ended_at
             self._voiced_s += ended_at - started_at
+            if self._voiced_s - self._words_voiced_s > FRESH_VOICE_S:
+                self.hear("")
             self._learn_level(level_dbfs)
             self._learn_from_gap()
             return SpeechContinues(self._voiced_s)

@@ -91,7 +91,7 @@ class CallerLane:
 
     def hear(self, words: str) -> None:
         """What the recognizer understood of the burst so far: an unfinished phrase is waited for."""
-        self._endpointer.hangover.hear(words)
+        self._endpointer.hear(words)
 
     def answered(self, at: float) -> None:
         """The agent's answer plays since `at` (monotonic seconds)."""
