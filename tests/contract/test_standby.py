@@ -127,6 +127,43 @@ class TestHearing:
             assert line.texts(TranscriptionFrame) == ["9 one two"]
             assert set(speech.states().values()) == {BreakerState.CLOSED}
 
+    @pytest.mark.parametrize("fault", [Fault.STALL, Fault.CUT])
+    async def test_words_on_both_sides_of_a_pause_are_heard_once(self, provider: str, fault: Fault) -> None:
+        faults = {"faults": {fault: 1.0}}
+        async with (
+            shared("stt", provider, standby_for(provider, EARS), **faults) as speech,
+            lines(speech, True) as line,
+        ):
+            line.door.start_ahead()
+            for count, number in enumerate((12, 345), 1):
+                samples = np.concatenate([silence(0.1), bed(0.5).encode(number), silence(0.1)])
+                for start in range(0, samples.size, 1600):
+                    line.audio(samples[start : start + 1600])
+                    await asyncio.sleep(0.1)
+                    if count == 1 and start == 1600:
+                        line.door.be_sure()
+                    elif count == 2 and start == 0:
+                        line.door.go_on()
+                line.door.stop_speech(0.1)
+            await line.sink.until(lambda: len(" ".join(line.texts(TranscriptionFrame)).split()) >= 6)
+            await asyncio.sleep(0.3)
+            assert " ".join(line.texts(TranscriptionFrame)) == "12 one two 345 one two"
+            assert line.errors == []
+
+    async def test_noises_that_are_taken_back_leave_nothing_behind(self, provider: str) -> None:
+        async with shared("stt", provider, standby_for(provider, EARS)) as speech, lines(speech, True) as line:
+            for _ in range(4):
+                line.door.start_ahead()
+                line.audio((np.random.default_rng(1).normal(0, 800, 3200)).astype(np.int16))
+                line.door.take_back()
+                await asyncio.sleep(0.2)
+            await asyncio.sleep(1.0)
+            await speak(line, 9)
+            await line.sink.until(lambda: bool(line.texts(TranscriptionFrame)))
+            assert line.texts(TranscriptionFrame) == ["9 one two"]
+            assert line.service.switches == 0
+            assert set(speech.states().values()) == {BreakerState.CLOSED}
+
     async def test_without_a_standby_the_loss_is_told(self, provider: str) -> None:
         async with shared("stt", provider, faults={Fault.UNAUTHORIZED: 1.0}) as speech, lines(speech, True) as line:
             await speak(line, 12)

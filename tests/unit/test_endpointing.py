@@ -14,6 +14,7 @@ from trunkline.core.endpointing import (
     EndpointingParams,
     SpeechContinues,
     SpeechEnded,
+    SpeechPaused,
     SpeechStarted,
 )
 from trunkline.core.hangover import HangoverParams
@@ -221,6 +222,48 @@ class TestHangover:
         listener = Listener().pause(1.0).speak(0.16).hear(0.2, ROOM_DBFS, 0.6)
         voiced = [event.voiced_s for event in listener.events if isinstance(event, SpeechContinues)]
         assert voiced[-1] < 0.21
+
+
+class TestPauses:
+    """A pause that may be the end is told of a little before the hangover is over."""
+
+    ASKING = EndpointingParams(ask_ahead_s=0.12)
+
+    def heard(self) -> Listener:
+        return Listener(Endpointer(self.ASKING))
+
+    def pauses(self, listener: Listener) -> list[float]:
+        return [event.at for event in listener.events if isinstance(event, SpeechPaused)]
+
+    def test_it_is_told_once_and_before_the_end(self) -> None:
+        listener = self.heard().pause(1.0).speak(0.6).pause(0.12)
+        assert self.pauses(listener) == [pytest.approx(101.6, abs=0.021)]
+        assert listener.ends() == []
+        listener.pause(0.5)
+        assert len(self.pauses(listener)) == len(listener.ends()) == 1
+
+    def test_the_closure_of_a_plosive_is_none(self) -> None:
+        listener = self.heard().pause(1.0).speak(0.6).pause(0.06).speak(0.6)
+        assert self.pauses(listener) == []
+
+    def test_each_pause_of_a_burst_is_told(self) -> None:
+        listener = self.heard().pause(1.0).speak(0.6).pause(0.14).speak(0.6).pause(0.6)
+        assert len(self.pauses(listener)) == 2
+        assert len(listener.ends()) == 1
+
+    def test_a_longer_hangover_is_asked_ahead_of_by_as_much(self) -> None:
+        listener = self.heard().pause(1.0).speak(0.6)
+        listener.endpointer.hear("my name and")
+        listener.pause(0.3)
+        assert self.pauses(listener) == []
+        listener.pause(0.1)
+        assert len(self.pauses(listener)) == 1
+        assert listener.ends() == []
+
+    def test_where_nobody_can_be_asked_none_is_told(self) -> None:
+        listener = Listener().pause(1.0).speak(0.6).pause(0.6)
+        assert self.pauses(listener) == []
+        assert len(listener.ends()) == 1
 
 
 def test_words_after_which_much_was_said_do_not_hold_the_burst_open() -> None:

@@ -6,16 +6,15 @@ import pytest
 
 from trunkline.core.breaker import Breaker, BreakerState
 from trunkline.core.errors import LocalProtocolError
-from trunkline.core.hearing import (
-    TRANSITIONS,
+from trunkline.core.hearing import TRANSITIONS, Ear, HearingMachine, HearingState
+from trunkline.core.hearing_events import (
     BurstBegan,
     BurstOver,
-    Ear,
+    BurstSure,
+    BurstTakenBack,
     Hear,
     HearingEffect,
     HearingEvent,
-    HearingMachine,
-    HearingState,
     NobodyHears,
     ProviderFailed,
     Readiness,
@@ -262,6 +261,10 @@ def test_it_learns_from_bursts_that_are_heard_in_time() -> None:
 def test_every_state_and_event_is_legal_or_changes_nothing() -> None:
     events: list[HearingEvent] = [
         BurstBegan(BOTH),
+        BurstBegan(BOTH, sure=False),
+        BurstBegan(BOTH, goes_on=True),
+        BurstSure(BOTH),
+        BurstTakenBack(),
         BurstOver(),
         Understood(0, final=True),
         SignOfLife(0),
@@ -278,3 +281,97 @@ def test_every_state_and_event_is_legal_or_changes_nothing() -> None:
                 with pytest.raises(LocalProtocolError):
                     world.machine.handle(event, 0.0)
                 assert world.machine.state is state
+
+
+class TestSoundAhead:
+    """Sound that is given ahead, and may be none of the caller's speech."""
+
+    def test_nothing_is_expected_of_it_and_nobody_held_to_it(self) -> None:
+        world = World()
+        assert world.at(0.0, BurstBegan(BOTH, sure=False)) == [Hear(0, again=False)]
+        assert world.at(5.0, BurstTakenBack()) == []
+        assert world.until(60.0) == []
+        assert world.machine.state is HearingState.IDLE
+
+    def test_once_it_is_speech_words_are_expected(self) -> None:
+        world = World()
+        world.at(0.0, BurstBegan(BOTH, sure=False))
+        world.at(0.1, BurstSure(BOTH))
+        assert world.until(0.1 + FIRST_S) == [Hear(1, again=True)]
+
+    def test_words_that_came_ahead_are_a_sign_of_life(self) -> None:
+        world = World()
+        world.at(0.0, BurstBegan(BOTH, sure=False))
+        world.at(0.1, Understood(0, final=False))
+        world.at(0.2, BurstSure(BOTH))
+        assert world.until(30.0) == []
+        assert world.ears[0].first.limit_s == FIRST_S
+
+    def test_a_noise_while_a_final_is_awaited_makes_nobody_forget_it(self) -> None:
+        world = World()
+        world.at(0.0, BurstBegan(BOTH))
+        world.at(0.2, Understood(0, final=False))
+        world.at(1.0, BurstOver())
+        assert world.at(1.1, BurstBegan(BOTH, sure=False)) == []
+        assert world.at(1.2, BurstTakenBack()) == []
+        assert world.until(1.0 + FINAL_S) == [Hear(1, again=True)]
+
+    def test_speech_that_began_while_a_final_was_awaited_is_heard_by_the_same(self) -> None:
+        world = World()
+        world.at(0.0, BurstBegan(BOTH))
+        world.at(0.2, Understood(0, final=False))
+        world.at(1.0, BurstOver())
+        world.at(1.05, BurstBegan(BOTH, sure=False))
+        world.at(1.1, Understood(0, final=True))
+        assert world.at(1.15, BurstSure(BOTH)) == [Hear(0, again=False)]
+        assert world.until(1.15 + FIRST_S) == [Hear(1, again=True)]
+
+    def test_where_nobody_is_connected_a_noise_ends_no_call(self) -> None:
+        world = World()
+        assert world.at(0.0, BurstBegan((False, False), sure=False)) == []
+        world.at(0.2, BurstTakenBack())
+        assert world.until(60.0) == []
+
+    def test_one_that_breaks_off_meanwhile_is_replaced_at_once(self) -> None:
+        world = World()
+        world.at(0.0, BurstBegan(BOTH, sure=False))
+        assert world.at(0.1, ProviderFailed(0)) == [Hear(1, again=True)]
+        assert world.until(1.0) == []
+        world.at(1.0, BurstTakenBack())
+
+
+class TestPauses:
+    """A recognizer that was asked in a pause after which the caller went on."""
+
+    def test_its_next_words_are_not_hurried(self) -> None:
+        world = World()
+        world.at(0.0, BurstBegan(BOTH))
+        world.at(0.2, Understood(0, final=False))
+        world.at(1.0, BurstOver())
+        world.at(1.1, Understood(0, final=True))
+        assert world.at(1.2, BurstBegan(BOTH, goes_on=True)) == [Hear(0, again=False)]
+        assert world.until(9.0) == []
+        world.at(9.0, BurstOver())
+        assert world.until(9.0 + FINAL_S) == [Hear(1, again=True)]
+
+    def test_it_is_not_timed_by_them(self) -> None:
+        world = World()
+        for start in range(0, 40, 2):
+            world.at(start, BurstBegan(BOTH))
+            world.at(start + 0.1, Understood(0, final=False))
+            world.at(start + 1.0, BurstOver())
+            world.at(start + 1.08, Understood(0, final=True))
+            world.at(start + 1.1, BurstBegan(BOTH, goes_on=True))
+            world.at(start + 1.11, Understood(0, final=False))
+            world.at(start + 1.5, BurstOver())
+            world.at(start + 1.58, Understood(0, final=True))
+        assert world.ears[0].first.limit_s == pytest.approx(1.25 * 0.1 + 0.04)
+
+    def test_where_it_broke_off_in_the_pause_another_hears_what_came_since(self) -> None:
+        world = World()
+        world.at(0.0, BurstBegan(BOTH))
+        world.at(0.2, Understood(0, final=False))
+        world.at(1.0, BurstOver())
+        world.at(1.1, Understood(0, final=True))
+        world.at(1.15, ProviderFailed(0))
+        assert world.at(1.2, BurstBegan((False, True), goes_on=True)) == [Hear(1, again=True)]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from trunkline.agent.pipeline.lane import LISTEN_BACK_FRAMES, LISTEN_ON_S, CallerLane
+from trunkline.core.early_ear import EarlyEar
 from trunkline.core.endpointing import EndpointEvent, EndpointingParams, SpeechEnded, SpeechStarted
 from trunkline.core.units import FRAME_S, FRAME_SAMPLES
 from trunkline.media.engine import CallerFrame
@@ -134,3 +135,100 @@ def test_words_that_want_more_hold_the_burst_open() -> None:
             if isinstance(events[-1] if events else None, SpeechEnded):
                 ended_at.setdefault(words, now)
     assert ended_at["my number is 5"] - ended_at["that is all"] > 0.25
+
+
+class Pipeline(Door):
+    """The pipeline's door, which keeps what is told in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+        self.pieces: list[np.ndarray] = []
+
+    def start_speech(self) -> None:
+        self.told.append("start")
+
+    def start_ahead(self) -> None:
+        self.told.append("ahead")
+
+    def be_sure(self) -> None:
+        self.told.append("sure")
+
+    def take_back(self) -> None:
+        self.told.append("back")
+
+    def go_on(self) -> None:
+        self.told.append("on")
+
+    def stop_speech(self, hangover_s: float) -> None:
+        self.told.append("stop")
+
+    def audio(self, samples: object) -> None:
+        assert isinstance(samples, np.ndarray)
+        self.pieces.append(samples)
+
+
+class Doubtful(Model):
+    """Is sure of speech only of what is loud, and only after some frames of it."""
+
+    def __init__(self, late_frames: int = 4) -> None:
+        super().__init__()
+        self._late = late_frames
+        self._loud = 0
+
+    def feed(self, frame: CallerFrame) -> None:
+        loud = np.abs(frame.samples).max() > 500
+        self._loud = self._loud + 1 if loud else 0
+        self._on_window(frame.ended_at - FRAME_S, 1.0 if self._loud > self._late else 0.0)
+
+
+def let_in(model: Model, *pieces: np.ndarray, early: bool = True, speaks: bool = False) -> tuple[Pipeline, list[float]]:
+    """What reached the pipeline, and at which instants audio did."""
+    door, at = Pipeline(), list[float]()
+    params = EndpointingParams(ask_ahead_s=0.12 if early else 0.0)
+    lane = CallerLane(model, door, lambda event: None, params, early=EarlyEar() if early else None)  # type: ignore[arg-type]
+    if speaks:
+        lane.own_voice.queue(tone(5.0), 0.0)
+        lane.answered(0.0)
+    samples = np.concatenate(pieces)
+    for number in range(samples.size // FRAME_SAMPLES):
+        before = len(door.pieces)
+        lane.on_frame(
+            CallerFrame((number + 1) * FRAME_S, samples[number * FRAME_SAMPLES : (number + 1) * FRAME_SAMPLES])
+        )
+        at += [round((number + 1) * FRAME_S, 2)] * (len(door.pieces) - before)
+    return door, at
+
+
+class TestAhead:
+    """Sound is let in before it is known to be speech, and words are asked for before the end."""
+
+    def test_speech_is_let_in_from_its_first_frame_and_only_once(self) -> None:
+        said = [silence(1.0), tone(0.6), silence(1.0)]
+        door, at = let_in(Doubtful(), *said)
+        late, late_at = let_in(Doubtful(), *said, early=False)
+        assert door.told == ["ahead", "sure", "stop"]
+        assert late.told == ["start", "stop"]
+        assert at[0] == 1.02
+        assert late_at[0] > 1.08
+        # Both hear the same speech, the earlier one no frame twice.
+        whole = np.concatenate(door.pieces)
+        assert np.count_nonzero(whole) == np.count_nonzero(np.concatenate(late.pieces)) == np.count_nonzero(tone(0.6))
+
+    def test_a_noise_is_taken_back(self) -> None:
+        door, at = let_in(Doubtful(late_frames=1_000), silence(1.0), tone(0.4), silence(1.0))
+        assert door.told == ["ahead", "back"]
+        assert at[-1] < 1.3
+
+    def test_speech_after_a_noise_is_heard_whole(self) -> None:
+        door, _ = let_in(Doubtful(late_frames=16), silence(1.0), tone(0.8), silence(1.0))
+        assert door.told == ["ahead", "back", "start", "stop"]
+        assert np.count_nonzero(np.concatenate(door.pieces)) == np.count_nonzero(tone(0.8))
+
+    def test_what_may_be_the_agents_echo_waits_for_the_detector(self) -> None:
+        door, _ = let_in(Doubtful(), silence(1.0), tone(0.3), silence(0.2), speaks=True)
+        assert "ahead" not in door.told
+
+    def test_a_pause_is_told_and_the_end_is_not_told_again(self) -> None:
+        door, _ = let_in(Doubtful(), silence(1.0), tone(0.6), silence(0.14), tone(0.6), silence(1.0))
+        assert door.told == ["ahead", "sure", "stop", "on", "stop"]

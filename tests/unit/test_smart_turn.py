@@ -134,7 +134,7 @@ def pauses(judge: Judge, *pieces: Pcm) -> list[float]:
         if isinstance(event, SpeechEnded):
             ends.append(round(now, 2))
 
-    lane = CallerLane(Model(), Door(), on_event, EndpointingParams(), judge)  # type: ignore[arg-type]
+    lane = CallerLane(Model(), Door(), on_event, EndpointingParams(), smart_turn=judge)  # type: ignore[arg-type]
     samples = np.concatenate(pieces)
     for start in range(0, samples.size - FRAME_SAMPLES + 1, FRAME_SAMPLES):
         now = start / SAMPLE_RATE_HZ + FRAME_S

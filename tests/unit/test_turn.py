@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from trunkline.core.barge_in import OverAnswer
-from trunkline.core.endpointing import SpeechContinues, SpeechEnded, SpeechStarted
+from trunkline.core.endpointing import SpeechContinues, SpeechEnded, SpeechPaused, SpeechStarted
 from trunkline.core.errors import LocalProtocolError
 from trunkline.core.turn import TRANSITIONS, State, TurnMachine
 from trunkline.core.turn_events import (
@@ -114,6 +114,7 @@ INTO: dict[State, Callable[[Talk], Talk]] = {
 EVENTS: dict[type[TurnEvent], TurnEvent] = {
     SpeechStarted: SpeechStarted(9.0),
     SpeechContinues: SpeechContinues(0.1),
+    SpeechPaused: SpeechPaused(9.4),
     SpeechEnded: SpeechEnded(9.5),
     PartialHeard: PartialHeard("stop it"),
     FinalHeard: FinalHeard("stop it"),
@@ -140,7 +141,7 @@ def test_every_event_and_state_is_tried() -> None:
 def test_each_pair_of_state_and_event_is_taken_or_refused_without_a_trace(state: State, kind: type[TurnEvent]) -> None:
     machine = INTO[state](Talk()).machine
     assert machine.state is state
-    if kind in (SpeechContinues, SpeechEnded) and state not in (State.PAUSED, State.CLOSED):
+    if kind in (SpeechContinues, SpeechPaused, SpeechEnded) and state not in (State.PAUSED, State.CLOSED):
         # These belong to an open burst, which may be there in any state.
         machine._burst_open = True
     before = _plain(vars(machine))
@@ -153,7 +154,9 @@ def test_each_pair_of_state_and_event_is_taken_or_refused_without_a_trace(state:
 
 
 @pytest.mark.parametrize("state", [State.LISTENING, State.DECIDING, State.SPEAKING])
-@pytest.mark.parametrize("event", [SpeechContinues(0.1), SpeechEnded(9.0)], ids=["continues", "ends"])
+@pytest.mark.parametrize(
+    "event", [SpeechContinues(0.1), SpeechPaused(8.9), SpeechEnded(9.0)], ids=["continues", "pauses", "ends"]
+)
 def test_a_burst_that_is_not_open_neither_continues_nor_ends(state: State, event: TurnEvent) -> None:
     machine = INTO[state](Talk()).machine
     before = _plain(vars(machine))

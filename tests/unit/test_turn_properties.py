@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from trunkline.core.endpointing import SpeechContinues, SpeechEnded, SpeechStarted
+from trunkline.core.endpointing import SpeechContinues, SpeechEnded, SpeechPaused, SpeechStarted
 from trunkline.core.errors import LocalProtocolError
 from trunkline.core.turn import State, TurnMachine
 from trunkline.core.turn_events import (
@@ -62,8 +62,13 @@ class AnyTalk(RuleBasedStateMachine):
             assert self.machine.deadline() != deadline
         self.now = until
 
-    @rule(voiced_s=st.sampled_from([0.05, 0.15, 0.25]), kind=st.sampled_from([SpeechStarted, SpeechEnded, None]))
-    def the_caller(self, voiced_s: float, kind: type[SpeechStarted] | type[SpeechEnded] | None) -> None:
+    @rule(
+        voiced_s=st.sampled_from([0.05, 0.15, 0.25]),
+        kind=st.sampled_from([SpeechStarted, SpeechPaused, SpeechEnded, None]),
+    )
+    def the_caller(
+        self, voiced_s: float, kind: type[SpeechStarted] | type[SpeechPaused] | type[SpeechEnded] | None
+    ) -> None:
         self.feed(SpeechContinues(voiced_s) if kind is None else kind(self.now))
 
     @rule(words=WORDS, final=st.booleans(), sure=st.booleans())

@@ -26,7 +26,8 @@ from trunkline.agent.pipeline.smart_turn import SmartTurn
 from trunkline.agent.pipeline.turn_taking import TurnTaking
 from trunkline.agent.pipeline.vad import VoiceActivity
 from trunkline.agent.transcript import Transcript
-from trunkline.core.endpointing import EndpointingParams
+from trunkline.core.early_ear import EarlyEar
+from trunkline.core.endpointing import EndpointEvent, EndpointingParams, SpeechStarted
 from trunkline.core.errors import LocalProtocolError, SpeechLostError
 from trunkline.core.machine import Driver
 from trunkline.core.turn import TurnMachine
@@ -86,6 +87,7 @@ class ConversationParts:
         turns: When to answer, and what interrupts.
         endpointing: When speech starts and ends.
         smart_turn: The worker's model of how finished sentences sound; None: silence alone ends a turn.
+        early: The recognizers bear sound that is taken back: they get it before it is known to be speech.
         manners: How long the brain may think, and what is said where it fails.
         chime: Play a short chime when the caller interrupts.
         farewell: What is said where no provider is left; int16, mono, 16000 Hz.
@@ -98,6 +100,7 @@ class ConversationParts:
     turns: TurnParams
     endpointing: EndpointingParams
     smart_turn: SmartTurn | None = None
+    early: bool = False
     manners: Manners = field(default_factory=Manners)
     chime: bool = False
     farewell: Pcm | None = None
@@ -140,7 +143,15 @@ class Conversation:
             self._on_stage_error,
             self._on_speech_lost,
         )
-        self._lane = CallerLane(parts.activity, self._input, self._feed, parts.endpointing, parts.smart_turn)
+        self._lane = CallerLane(
+            parts.activity,
+            self._input,
+            self._on_speech,
+            parts.endpointing,
+            smart_turn=parts.smart_turn,
+            early=EarlyEar() if parts.early else None,
+        )
+        self._words_ahead: PartialHeard | FinalHeard | None = None
         self._outgoing = Outgoing(self._lane.own_voice)
         self._call = Call("")
         self._transcript = Transcript()
@@ -263,7 +274,19 @@ class Conversation:
 
     # --- what the caller does ---
 
+    def _on_speech(self, event: EndpointEvent) -> None:
+        self._feed(event)
+        if isinstance(event, SpeechStarted):
+            words, self._words_ahead = self._words_ahead, None
+            if words is not None:
+                self._on_words(words)
+
     def _on_words(self, event: PartialHeard | FinalHeard) -> None:
+        if self._lane.unsure and isinstance(event, PartialHeard):
+            # Words of what is not known to be speech: they count once it is, and else never.
+            self._words_ahead = event
+            return
+        self._words_ahead = None
         self._lane.hear(event.text)
         self._feed(event)
 

@@ -61,9 +61,9 @@ class Worker:
         self._orchestrator = OrchestratorClient(settings)
         self._marks = MarkSender(settings.metrics_endpoint, settings.metrics_transport, settings.worker_id)
         self._activity = VoiceActivity()
-        self._endpointing = endpointing_params(settings)
         self._smart_turn = SmartTurn() if settings.end_of_turn is EndOfTurn.SMART else None
         self._speech = SharedSpeech(settings)
+        self._endpointing = endpointing_params(settings, self._speech.flows)
         self._brains = Brains(settings)
         self._manners = Manners(
             Patience(settings.brain_first_word_s, settings.brain_next_word_s), settings.brain_failure_sentence
@@ -223,6 +223,7 @@ class Worker:
             turns=turn_params(settings),
             endpointing=self._endpointing,
             smart_turn=self._smart_turn,
+            early=self._speech.flows,
             manners=self._manners,
             chime=settings.barge_in_chime,
             farewell=self._speech.prompts.of(FAREWELL),

@@ -1,7 +1,7 @@
 """Decides when the caller's speech starts and ends, from speech probabilities and frame levels.
 
-In come the level of each 20 ms frame and the speech probability of each detector window; out come `SpeechStarted`
-and `SpeechEnded` with the true instants, and the voiced time so far. Called by `agent/pipeline/lane.py`.
+In come the level of each 20 ms frame and the speech probability of each detector window; out come `SpeechStarted`,
+`SpeechPaused` and `SpeechEnded` with the true instants, and the voiced time so far. Called by `agent/pipeline/lane.py`.
 
 A detector is sure of speech only some windows after it began, and stays sure for some windows after it ended. The
 instants given out are those of the speech itself: start and end are walked back by the levels of the frames, to where
@@ -57,6 +57,8 @@ class EndpointingParams:
         below_caller_db: Nor can a window start speech that is this much below what the caller is known to speak at.
         below_caller_still_db: Nor does it go on with speech where it is this much below.
         minimum_dbfs: Frames below this are never speech.
+        ask_ahead_s: So long before the end of the hangover a pause is told of, for recognizers that can give their
+            last words meanwhile; 0: it is not.
     """
 
     start_probability: float = 0.7
@@ -69,6 +71,7 @@ class EndpointingParams:
     below_caller_db: float = 10.0
     below_caller_still_db: float = 26.0
     minimum_dbfs: float = -55.0
+    ask_ahead_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +89,20 @@ class SpeechContinues:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeechPaused:
+    """The caller has been silent since `at` (monotonic seconds): they may have finished, or go on."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechEnded:
     """The burst is over; its last frame ended at `at` (monotonic seconds)."""
 
     at: float
 
 
-EndpointEvent = SpeechStarted | SpeechContinues | SpeechEnded
+EndpointEvent = SpeechStarted | SpeechContinues | SpeechPaused | SpeechEnded
 
 
 class Endpointer:
@@ -118,11 +128,12 @@ class Endpointer:
         self._started_at = 0.0
         self._last_voiced_at = 0.0
         self._silent_since: float | None = None
+        self._paused = False
         self._ended_at: float | None = None
         self._gap_s: float | None = None
         self._others_until = 0.0
 
-    def frame(self, ended_at: float, level_dbfs: float) -> SpeechEnded | None:
+    def frame(self, ended_at: float, level_dbfs: float) -> SpeechPaused | SpeechEnded | None:
         """Takes the level of one 20 ms frame.
 
         Args:
@@ -130,7 +141,7 @@ class Endpointer:
             level_dbfs: Root mean square level; -100 for silence.
 
         Returns:
-            The end of the burst, where its hangover is over.
+            The end of the burst, where its hangover is over; a pause, where that is near.
         """
         self._frames.append((ended_at, level_dbfs))
         if self.speaking:
@@ -171,10 +182,15 @@ class Endpointer:
         self._voiced_s = max(length_s, ended_at - onset_at)
         self._last_voiced_at = ended_at
         self._silent_since = None
+        self._paused = False
         self._gap_s = None if self._ended_at is None else onset_at - self._ended_at
         self.hear("")
         self.hangover.judge(None)
         return SpeechStarted(onset_at)
+
+    def stands_out(self, level_dbfs: float) -> bool:
+        """Whether a sound of this level could be the beginning of the caller's speech."""
+        return level_dbfs >= self._gate_dbfs()
 
     def hear(self, words: str) -> None:
         """What the recognizer understood of the burst so far: an unfinished phrase is waited for."""
@@ -201,6 +217,7 @@ class Endpointer:
                 self.hangover.went_on_after(started_at - self._silent_since)
             if self._silent_since is not None:
                 self._silent_since = None
+                self._paused = False
                 self.hangover.judge(None)
             self._last_voiced_at = ended_at
             self._voiced_s += ended_at - started_at
@@ -213,15 +230,20 @@ class Endpointer:
             self._silent_since = self._end(self._last_voiced_at)
         return self._end_if_silent(ended_at)
 
-    def _end_if_silent(self, now: float) -> SpeechEnded | None:
+    def _end_if_silent(self, now: float) -> SpeechPaused | SpeechEnded | None:
         """Ends the burst once the detector knows of silence, and that has lasted for the hangover."""
         if self._silent_since is None:
             return None
         # A sound in this moment may be the caller who goes on: the detector needs some windows to tell.
         may_go_on = self._frames[-1][1] >= self._still_dbfs() if self._frames else False
-        wait_s = self.hangover.seconds + (DOUBT_S if may_go_on else 0.0)
-        if now - self._silent_since < wait_s - 1e-6:
-            return None
+        silent_s = now - self._silent_since + 1e-6
+        hangover_s = self.hangover.seconds
+        if silent_s < hangover_s + (DOUBT_S if may_go_on else 0.0):
+            ahead_s = self.params.ask_ahead_s
+            if not ahead_s or self._paused or may_go_on or silent_s < max(hangover_s - ahead_s, PAUSE_S):
+                return None
+            self._paused = True
+            return SpeechPaused(self._silent_since)
         self.speaking = False
         self._ended_at = self._silent_since
         return SpeechEnded(self._silent_since)

@@ -10,10 +10,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias, get_args
+from typing import get_args
 
 from trunkline.core.breaker import Breaker
 from trunkline.core.errors import LocalProtocolError
+from trunkline.core.hearing_events import (
+    BurstBegan,
+    BurstOver,
+    BurstSure,
+    BurstTakenBack,
+    Hear,
+    HearingEffect,
+    HearingEvent,
+    NobodyHears,
+    ProviderFailed,
+    Readiness,
+    SignOfLife,
+    Understood,
+)
 from trunkline.core.machine import Deadline
 from trunkline.core.usual_delay import UsualDelay
 
@@ -50,66 +64,6 @@ class HearingParams:
     silent_bursts: int = 2
 
 
-@dataclass(frozen=True, slots=True)
-class BurstBegan:
-    """The caller begins to speak; `ready` tells of each provider whether it is connected."""
-
-    ready: tuple[bool, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class BurstOver:
-    """The caller stopped."""
-
-
-@dataclass(frozen=True, slots=True)
-class Understood:
-    """A provider gave words; final ones, or that there were none."""
-
-    provider: int
-    final: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SignOfLife:
-    """A provider sent a message without words."""
-
-    provider: int
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderFailed:
-    """A provider's connection broke, or it told an error."""
-
-    provider: int
-
-
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    """What is connected now."""
-
-    ready: tuple[bool, ...]
-
-
-HearingEvent: TypeAlias = BurstBegan | BurstOver | Understood | SignOfLife | ProviderFailed | Readiness
-
-
-@dataclass(frozen=True, slots=True)
-class Hear:
-    """From now on this provider hears the caller; `again`: first all that was said since the last final."""
-
-    provider: int
-    again: bool
-
-
-@dataclass(frozen=True, slots=True)
-class NobodyHears:
-    """No provider is left."""
-
-
-HearingEffect: TypeAlias = Hear | NobodyHears
-
-
 class HearingState(StrEnum):
     """Where a burst stands."""
 
@@ -124,6 +78,9 @@ IDLE, H, F, W, D = HearingState
 
 TRANSITIONS: dict[tuple[HearingState, type], str] = {
     **{(state, BurstBegan): "_on_began" for state in (IDLE, F, W)},
+    **{(state, BurstSure): "_on_sure" for state in (IDLE, H, F, W)},
+    (H, BurstTakenBack): "_on_taken_back",
+    **{(state, BurstTakenBack): "_ignore" for state in (IDLE, F, W)},
     **{(state, BurstOver): "_on_over" for state in (H, W)},
     **{(state, Understood): "_on_understood" for state in (IDLE, H, F, W)},
     **{(state, SignOfLife): "_on_sign" for state in (IDLE, H, F, W)},
@@ -154,6 +111,7 @@ class HearingMachine:
         self._stalled_here: set[int] = set()
         self._late: set[int] = set()
         self._open = False
+        self._sure = self._went_on = False
         self._began_at = self._over_at = 0.0
         self._again = self._words = self._signs = self._all_final = self._owed = False
         self._silent = 0
@@ -191,22 +149,48 @@ class HearingMachine:
     # --- the caller ---
 
     def _on_began(self, event: BurstBegan, now: float) -> list[HearingEffect]:
-        unfinished = self.state is not HearingState.IDLE
+        finishing = self.state is HearingState.FINISHING
+        if not event.sure and (self.state is not HearingState.IDLE or not any(event.ready)):
+            # A sound that may be none changes nothing of what is awaited.
+            return []
+        unfinished = event.goes_on or self.state is not HearingState.IDLE
         self._ready = list(event.ready)
         self._open, self._tried, self._late = True, set(), set()
+        self._sure, self._went_on = event.sure, False
         self._began_at = now
         if not unfinished:
             self._suspects.clear()
-        same = self.state is HearingState.FINISHING
+        same = finishing or (event.goes_on and self.state is HearingState.IDLE)
         chosen = self._choose(now)
         if chosen is None:
             return self._wait(now)
         same = same and chosen == self.active
         # The final of the burst before comes first, and says nothing about this one.
-        owed = same and self._words and not self._all_final
+        owed = same and finishing and self._words and not self._all_final
         effects = self._hear(chosen, unfinished and not same, now)
         self._owed = owed
+        if event.goes_on and same:
+            # It has shown that it hears this burst: its next words may be few, or none, and are not hurried.
+            self._went_on = True
+            self._deadline = None
         return effects
+
+    def _on_sure(self, event: BurstSure, now: float) -> list[HearingEffect]:
+        effects: list[HearingEffect] = []
+        if self.state is not HearingState.HEARING:
+            # Its beginning was let pass, since something else was awaited. What was said since then counts.
+            effects = self._on_began(BurstBegan(event.ready, goes_on=True), now)
+            self._went_on = False
+        self._sure = True
+        if self.state is HearingState.HEARING and not (self._words or self._signs):
+            self._expect_first(now)
+        return effects
+
+    def _on_taken_back(self, event: BurstTakenBack, now: float) -> list[HearingEffect]:
+        self.state = HearingState.IDLE
+        self._open = False
+        self._deadline = None
+        return []
 
     def _on_over(self, event: BurstOver, now: float) -> list[HearingEffect]:
         self._open = False
@@ -296,16 +280,21 @@ class HearingMachine:
         self._words = self._signs = self._all_final = self._owed = False
         if self._open:
             self.state = HearingState.HEARING
-            self._deadline = Deadline(now + self._ears[provider].first.limit_s, "first")
+            self._deadline = None
+            if self._sure:
+                self._expect_first(now)
         else:
             self.state = HearingState.FINISHING
             self._over_at = now
             self._expect_final(now)
         return [Hear(provider, again)]
 
+    def _expect_first(self, now: float) -> None:
+        self._deadline = Deadline(now + self._ears[self.active].first.limit_s, "first")
+
     def _first_sign(self, now: float) -> None:
         """Learns how long it usually takes, from bursts that are heard in time."""
-        if self._open and not (self._words or self._signs or self._again):
+        if self._open and self._sure and not (self._words or self._signs or self._again or self._went_on):
             self._ears[self.active].first.took(now - self._began_at)
 
     def _expect_final(self, now: float) -> None:

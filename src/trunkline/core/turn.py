@@ -20,8 +20,9 @@ it is let out when the turn ends with the same words, and dropped unheard when t
 from __future__ import annotations
 
 from trunkline.core.barge_in import Meaning, OverAnswer, meaning_of
-from trunkline.core.endpointing import SpeechContinues, SpeechEnded, SpeechStarted
+from trunkline.core.endpointing import SpeechContinues, SpeechEnded, SpeechPaused, SpeechStarted
 from trunkline.core.errors import LocalProtocolError
+from trunkline.core.last_words import LastWords
 from trunkline.core.machine import Deadline
 from trunkline.core.open_turn import OpenTurn
 from trunkline.core.turn_events import (
@@ -71,6 +72,7 @@ class TurnMachine:
         self._dismissed = False
         self._taken_back = False
         self._over = OverAnswer(self.params.barge_in, 0.0)
+        self._last_words = LastWords()
         self._deadline: Deadline | None = None
 
     def handle(self, event: TurnEvent, now: float) -> list[TurnEffect]:
@@ -125,10 +127,10 @@ class TurnMachine:
         return effects
 
     def _out_of_order(self, event: TurnEvent) -> bool:
-        """A burst starts once, then continues, then ends."""
+        """A burst starts once, then continues and pauses, then ends."""
         if isinstance(event, SpeechStarted):
             return self._burst_open
-        return isinstance(event, SpeechContinues | SpeechEnded) and not self._burst_open
+        return isinstance(event, SpeechContinues | SpeechPaused | SpeechEnded) and not self._burst_open
 
     @property
     def turns(self) -> int:
@@ -148,8 +150,10 @@ class TurnMachine:
         self._burst_open, self._dismissed, self._taken_back = True, False, False
         self._deadline = None
         if self._turn is None:
+            self._last_words.begin()
             self._open_turn(event.at)
             return []
+        self._last_words.went_on()
         self._turn.marks.pop(Mark.SPEECH_END, None)
         return self._drop_prepared()
 
@@ -158,6 +162,7 @@ class TurnMachine:
         turn = self._answering
         assert turn is not None
         self._burst_open = True
+        self._last_words.went_on()
         if turn.prompted:
             # It may be a cough, which would take a greeting back for good: only speech that goes on does.
             self._doubt(event.at)
@@ -175,6 +180,7 @@ class TurnMachine:
         turn = self._answering
         assert turn is not None
         self._burst_open = True
+        self._last_words.begin()
         self._doubt(event.at)
         self._dismissed = False
         if not self.params.confirm_barge_in:
@@ -185,6 +191,7 @@ class TurnMachine:
 
     def _on_continue(self, event: SpeechContinues, now: float) -> list[TurnEffect]:
         """What was taken for a noise, or was not asked for, may go on: then it is speech after all."""
+        self._last_words.went_on()
         self._over.voiced(event.voiced_s, now)
         enough = self._over.certain if self._taken_back else event.voiced_s >= self.params.barge_in.voiced_s
         return self._believe(now) if self._dismissed and enough else []
@@ -199,12 +206,19 @@ class TurnMachine:
         return effects
 
     def _on_continue_paused(self, event: SpeechContinues, now: float) -> list[TurnEffect]:
+        self._last_words.went_on()
         self._over.voiced(event.voiced_s, now)
         return self._barge_in(now) if self._over.certain else []
+
+    def _on_paused(self, event: SpeechPaused, now: float) -> list[TurnEffect]:
+        """The recognizer is asked for its last words while it is waited whether the caller goes on."""
+        self._last_words.paused()
+        return []
 
     def _on_end(self, event: SpeechEnded, now: float) -> list[TurnEffect]:
         """A burst ends: the turn's own, or one that was taken back."""
         self._burst_open = False
+        self._last_words.ended()
         self._over.ended_at = event.at
         if self._dismissed:
             return []
@@ -214,6 +228,10 @@ class TurnMachine:
         turn.mark(Mark.SPEECH_END, event.at)
         if turn.asked:
             return self._close_if_over()
+        if self._last_words.whole:
+            # That they were the last ones is known only now.
+            turn.marks[Mark.STT_FINAL] = now
+            return self._answer(now)
         self._await_final(now)
         return self._prepare(now)
 
@@ -229,6 +247,7 @@ class TurnMachine:
 
     def _on_end_paused(self, event: SpeechEnded, now: float) -> list[TurnEffect]:
         self._burst_open = False
+        self._last_words.ended()
         self._over.ended_at = event.at
         return self._take_back()
 
@@ -267,21 +286,28 @@ class TurnMachine:
         turn = self._turn
         if turn is None:
             return self._on_words_of_answered(event, now)
+        self._count_final(event)
         if event.text:
             turn.mark(Mark.STT_PARTIAL, now)
         turn.add_final(event.text, now)
         if self._burst_open:
-            return [] if turn.is_prepared else self._drop_prepared()
-        if event.last:
+            effects = [] if turn.is_prepared else self._drop_prepared()
+            return effects + (self._prepare(now) if self._last_words.whole else [])
+        if event.last and not self._last_words.due:
             return self._answer(now)
         self._deadline = Deadline(now + self.params.more_finals_s, "final")
         return [] if turn.is_prepared else self._drop_prepared() + self._prepare(now)
+
+    def _count_final(self, event: PartialHeard | FinalHeard) -> None:
+        if isinstance(event, FinalHeard) and event.last:
+            self._last_words.came()
 
     def _on_words_of_answered(self, event: PartialHeard | FinalHeard, now: float) -> list[TurnEffect]:
         """The rest of a burst that is being answered: kept, not answered. Of one that was taken back: late proof."""
         turn = self._answering
         if self._taken_back and self._dismissed and meaning_of(event.text) is Meaning.STOP:
             return self._believe(now) + self.handle(event, now)
+        self._count_final(event)
         if turn is not None and not turn.prompted and not self._dismissed and isinstance(event, FinalHeard):
             turn.add_final(event.text, now)
         return []
@@ -295,7 +321,10 @@ class TurnMachine:
             turn.add_final(event.text, now)
             return []
         self._over.heard(event.text)
-        return self._barge_in(now) + self.handle(event, now) if self._over.certain else []
+        if self._over.certain:
+            return self._barge_in(now) + self.handle(event, now)
+        self._count_final(event)
+        return []
 
     # --- the answer ---
 
@@ -325,7 +354,9 @@ class TurnMachine:
         if turn is None or not self.params.speculate or self.params.policy is not ReplyPolicy.FINAL:
             return []
         words = turn.words()
-        if not words or turn.prepared is not None or turn.prepared_times >= self.params.most_prepared:
+        # Words that are whole are no guess: guesses that were wrong must not have used up their turn.
+        most = self.params.most_prepared * (2 if self._last_words.whole else 1)
+        if not words or turn.prepared is not None or turn.prepared_times >= most:
             return []
         turn.prepared = words
         turn.prepared_times += 1

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from trunkline.core.barge_in import BargeInParams
-from trunkline.core.endpointing import SpeechContinues, SpeechEnded, SpeechStarted
+from trunkline.core.endpointing import SpeechContinues, SpeechEnded, SpeechPaused, SpeechStarted
 from trunkline.core.wire import Mark, TurnOutcome
 
 
@@ -34,7 +34,7 @@ class TurnParams:
         stable_partial_s: How long words must not change until they are believed before they are final, in seconds.
         stable_confidence: How sure the recognizer must be of them, from 0 to 1; one that does not tell is sure.
         speculate: With `final`: prepare the answer to words that stand still before the turn ends.
-        most_prepared: So often in a turn at most.
+        most_prepared: So often in a turn at most; twice as often where the words are those of a whole burst.
         more_finals_s: Longest wait for more words after a final of which the recognizer does not say that it is the
             last, in seconds.
         final_timeout_s: Longest wait for the final transcript after the end of speech, in seconds.
@@ -156,6 +156,7 @@ class ReplyEmpty:
 TurnEvent: TypeAlias = (
     SpeechStarted
     | SpeechContinues
+    | SpeechPaused
     | SpeechEnded
     | PartialHeard
     | FinalHeard

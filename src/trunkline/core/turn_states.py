@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import get_args
 
-from trunkline.core.endpointing import SpeechContinues, SpeechEnded, SpeechStarted
+from trunkline.core.endpointing import SpeechContinues, SpeechEnded, SpeechPaused, SpeechStarted
 from trunkline.core.turn_events import (
     AnswerCut,
     FinalHeard,
@@ -49,6 +49,7 @@ TRANSITIONS: dict[tuple[State, type[TurnEvent]], str] = {
     (L, FinalHeard): "_on_final",
     (P, FinalHeard): "_on_words_paused",
     **{(state, SpeechContinues): "_on_continue" for state in (L, D, S)},
+    **{(state, SpeechPaused): "_on_paused" for state in OPEN},
     **{(state, SpeechEnded): "_on_end" for state in (L, D, S)},
     **{(state, PartialHeard): "_on_words_of_answered" for state in (D, S)},
     **{(state, FinalHeard): "_on_words_of_answered" for state in (D, S)},

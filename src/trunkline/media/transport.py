@@ -50,6 +50,26 @@ class ReplyEndFrame(ControlFrame):
     utterance: int = 0
 
 
+@dataclass
+class SoundAheadFrame(VADUserStartedSpeakingFrame):
+    """What follows may be speech; `SpeechSureFrame` says that it is, `SoundTakenBackFrame` that it is none."""
+
+
+@dataclass
+class SpeechSureFrame(SystemFrame):
+    """What came since the `SoundAheadFrame` is the caller's speech."""
+
+
+@dataclass
+class SoundTakenBackFrame(SystemFrame):
+    """What came since the `SoundAheadFrame` was a noise. Nothing is to come of it."""
+
+
+@dataclass
+class SpeechGoesOnFrame(SystemFrame):
+    """The caller, who seemed to have stopped, goes on with the same burst; its audio has no gap."""
+
+
 class CallerInput(Stage):
     """Lets the caller's speech into the pipeline.
 
@@ -68,6 +88,22 @@ class CallerInput(Stage):
     def start_speech(self) -> None:
         """The caller began to speak."""
         self._put(VADUserStartedSpeakingFrame(start_secs=0.0))
+
+    def start_ahead(self) -> None:
+        """The caller may begin to speak: `be_sure` or `take_back` follows."""
+        self._put(SoundAheadFrame(start_secs=0.0))
+
+    def be_sure(self) -> None:
+        """What was let in ahead is speech."""
+        self._put(SpeechSureFrame())
+
+    def take_back(self) -> None:
+        """What was let in ahead is none."""
+        self._put(SoundTakenBackFrame())
+
+    def go_on(self) -> None:
+        """The caller goes on, who had been said to have stopped; what was let in meanwhile is a part of it."""
+        self._put(SpeechGoesOnFrame())
 
     def audio(self, samples: Pcm) -> None:
         """Takes speech: int16, any length, mono, 16000 Hz."""

@@ -30,16 +30,15 @@ from trunkline.agent.pipeline.local_stt import NothingUnderstoodFrame
 from trunkline.agent.pipeline.providers import Row
 from trunkline.agent.pipeline.service_slot import ServiceSlot
 from trunkline.core.errors import LocalProtocolError, SpeechLostError
-from trunkline.core.hearing import (
+from trunkline.core.hearing import Ear, HearingMachine, HearingParams, HearingState
+from trunkline.core.hearing_events import (
     BurstBegan,
     BurstOver,
-    Ear,
+    BurstSure,
+    BurstTakenBack,
     Hear,
     HearingEffect,
     HearingEvent,
-    HearingMachine,
-    HearingParams,
-    HearingState,
     NobodyHears,
     ProviderFailed,
     Readiness,
@@ -48,6 +47,7 @@ from trunkline.core.hearing import (
 )
 from trunkline.core.machine import Driver
 from trunkline.media.stage import Stage
+from trunkline.media.transport import SoundAheadFrame, SoundTakenBackFrame, SpeechGoesOnFrame, SpeechSureFrame
 
 log = structlog.get_logger()
 
@@ -124,8 +124,14 @@ class HearingStage(Stage):
             case VADUserStartedSpeakingFrame():
                 if self._machine.state is HearingState.IDLE:
                     self._kept.clear()
-                self._feed(BurstBegan(self._ready()))
+                self._feed(BurstBegan(self._ready(), sure=not isinstance(frame, SoundAheadFrame)))
                 await self._hear(frame)
+            case SpeechSureFrame():
+                self._feed(BurstSure(self._ready()))
+            case SoundTakenBackFrame():
+                self._feed(BurstTakenBack())
+            case SpeechGoesOnFrame():
+                self._feed(BurstBegan(self._ready(), goes_on=True))
             case VADUserStoppedSpeakingFrame():
                 await self._hear(frame)
                 self._feed(BurstOver())

@@ -3,7 +3,8 @@
 Every frame is levelled. What can't be speech, because it has been too quiet for a while, goes no further; the rest goes
 to the voice activity model, which takes a quarter of a worker's time. What the model takes for speech while the agent
 speaks is compared with what the agent said: its echo is no speech. Only speech, with a little of what came before it
-and the hangover after it, is let into the pipeline. What the endpointer decides goes to the conversation.
+and the hangover after it, is let into the pipeline. Recognizers that can bear it get it already before the model is
+sure, and it is taken back where it never is. What the endpointer decides goes to the conversation.
 """
 
 from __future__ import annotations
@@ -15,7 +16,16 @@ import numpy as np
 
 from trunkline.agent.pipeline.smart_turn import FINISHED, HEARD_S, Question, SmartTurn
 from trunkline.agent.pipeline.vad import WINDOW_S, VoiceActivity
-from trunkline.core.endpointing import Endpointer, EndpointEvent, EndpointingParams, SpeechEnded, SpeechStarted
+from trunkline.core.early_ear import EarlyEar
+from trunkline.core.endpointing import (
+    Endpointer,
+    EndpointEvent,
+    EndpointingParams,
+    SpeechContinues,
+    SpeechEnded,
+    SpeechPaused,
+    SpeechStarted,
+)
 from trunkline.core.own_voice import COMPARED_S, OwnVoice
 from trunkline.core.units import FRAME_S, Pcm, level_dbfs
 from trunkline.media.engine import CallerFrame
@@ -44,6 +54,7 @@ class CallerLane:
         on_event: Takes what the endpointer decided.
         params: Endpointing thresholds and times.
         smart_turn: The worker's model of how finished sentences sound; None: the hangover decides alone.
+        early: Decides what is let in before the model is sure; None: nothing is.
 
     Attributes:
         own_voice: Is told what the agent plays in this call.
@@ -56,7 +67,9 @@ class CallerLane:
         caller_input: CallerInput,
         on_event: Callable[[EndpointEvent], None],
         params: EndpointingParams,
+        *,
         smart_turn: SmartTurn | None = None,
+        early: EarlyEar | None = None,
     ) -> None:
         self._input = caller_input
         self._on_event = on_event
@@ -69,6 +82,8 @@ class CallerLane:
         self._smart_turn = smart_turn
         self._burst: deque[Pcm] = deque(maxlen=round(HEARD_S / FRAME_S))
         self._question: Question | None = None
+        self._early = early
+        self._asked = False
         self._unheard: deque[CallerFrame] = deque(maxlen=LISTEN_BACK_FRAMES)
         self._quiet_frames = 0
         self._now = 0.0
@@ -87,7 +102,14 @@ class CallerLane:
                 self._ask_whether_finished(self._smart_turn, frame)
         else:
             self._before.append(frame.samples)
+            if self._early is not None:
+                self._let_in_ahead(self._early, level)
         self._listen(frame, could_be_speech=level >= self._endpointer.params.minimum_dbfs)
+
+    @property
+    def unsure(self) -> bool:
+        """Whether sound is let in of which it is not known that it is speech."""
+        return self._early is not None and self._early.open
 
     def hear(self, words: str) -> None:
         """What the recognizer understood of the burst so far: an unfinished phrase is waited for."""
@@ -102,6 +124,24 @@ class CallerLane:
         """Nothing is reported any more."""
         self._stream.close()
         self._withdraw()
+
+    def _let_in_ahead(self, early: EarlyEar, level_dbfs: float) -> None:
+        """Lets in what stands out, before it is known to be speech; not where it can be the agent's own echo."""
+        loud = level_dbfs >= self._endpointer.params.minimum_dbfs and self._endpointer.stands_out(level_dbfs)
+        if early.frame(self._now, loud and (early.open or not self.own_voice.could_return(self._now))):
+            if early.open:
+                self._burst.clear()
+                self._input.start_ahead()
+            else:
+                self._input.take_back()
+        if early.open:
+            self._let_in_before()
+
+    def _let_in_before(self) -> None:
+        for samples in self._before:
+            self._input.audio(samples)
+        self._burst.extend(self._before)
+        self._before.clear()
 
     def _ask_whether_finished(self, smart_turn: SmartTurn, frame: CallerFrame) -> None:
         """Once in each pause, early enough for the answer to count."""
@@ -150,14 +190,26 @@ class CallerLane:
     def _tell(self, event: EndpointEvent) -> None:
         if isinstance(event, SpeechStarted):
             self._withdraw()
-            self._burst.clear()
-            self._burst.extend(self._before)
-            self._input.start_speech()
-            for samples in self._before:
-                self._input.audio(samples)
-            self._before.clear()
+            if self._early is not None and self._early.open:
+                self._input.be_sure()
+            else:
+                self._burst.clear()
+                self._input.start_speech()
+            if self._early is not None:
+                self._early.speech()
+            self._let_in_before()
+            self._asked = False
+        elif isinstance(event, SpeechPaused):
+            self._asked = True
+            self._input.stop_speech(max(self._now - event.at, 0.0))
+        elif isinstance(event, SpeechContinues):
+            if self._asked:
+                self._asked = False
+                self._input.go_on()
         elif isinstance(event, SpeechEnded):
             self._withdraw()
-            self._input.stop_speech(max(self._now - event.at, 0.0))
+            if not self._asked:
+                self._input.stop_speech(max(self._now - event.at, 0.0))
+            self._asked = False
             self._stream.reset()
         self._on_event(event)

@@ -46,6 +46,8 @@ class Row:
         finished: Whether such a message says that all was understood up to where the client asked for a final.
         connected: Whether the service has a connection now.
         heard_s: Up to where, in seconds of its connection's audio, a final has the words; None: it doesn't tell.
+        flows: It hears one stream, in which a noise does no harm, and gives what it has as final when it is asked,
+            also in the middle of a sentence. Others hear utterances, each from its start to its end.
     """
 
     check: Callable[[Wanted], object]
@@ -54,6 +56,7 @@ class Row:
     finished: Callable[[Any], bool] = lambda message: False
     connected: Callable[[Any], bool] = lambda service: True
     heard_s: Callable[[Any], float | None] = lambda result: None
+    flows: bool = False
 
 
 def stt_row(wanted: Wanted) -> Row:
@@ -250,6 +253,7 @@ _DEEPGRAM: Any = {
     "finished": lambda message: bool(getattr(message, "from_finalize", False)),
     "connected": lambda service: service._connection is not None,
     "heard_s": _deepgram_heard_s,
+    "flows": True,
 }
 
 STT_PROVIDERS: dict[str, Row] = {
@@ -261,6 +265,7 @@ STT_PROVIDERS: dict[str, Row] = {
         listening="_handle_message",
         connected=_has_socket,
         heard_s=_assemblyai_heard_s,
+        flows=True,
     ),
     "whisper": Row(_check_whisper, _whisper),
     "emulated": Row(_check_emulated_stt, _emulated_stt, **_DEEPGRAM),

@@ -50,6 +50,11 @@ class SharedSpeech:
             [Recognizing(_label(wanted), row, row.make(wanted), ear) for wanted, row, ear in self._ears]
         )
 
+    @property
+    def flows(self) -> bool:
+        """Whether every recognizer bears sound that is taken back, and gives final words in a pause."""
+        return all(row.flows for _, row, _ in self._ears)
+
     def voice(self) -> SpeakingStage:
         """What speaks in one call."""
         voices = [
