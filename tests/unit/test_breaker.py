@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from trunkline.core.breaker import Breaker, BreakerParams, BreakerState
-from trunkline.core.usual_delay import ENOUGH, UsualDelay
 
 pytestmark = pytest.mark.unit
 
@@ -91,38 +90,3 @@ def test_what_calls_tell_late_does_not_move_an_open_breaker() -> None:
     breaker.succeeded(4.0)
     assert breaker.state is BreakerState.OPEN
     assert breaker.allows(5.0)
-
-
-class TestUsualDelay:
-    """From when on a provider is taken for stalled."""
-
-    def test_a_few_delays_tell_nothing(self) -> None:
-        usual = UsualDelay(first_s=0.8, least_s=0.2, most_s=2.0)
-        for _ in range(ENOUGH - 1):
-            usual.took(0.1)
-        assert usual.limit_s == 0.8
-
-    def test_the_limit_lies_a_little_above_the_slowest_twentieth(self) -> None:
-        usual = UsualDelay(first_s=0.8, least_s=0.1, most_s=2.0)
-        for count in range(40):
-            usual.took(0.15 if count % 10 else 0.2)
-        assert usual.limit_s == pytest.approx(1.25 * 0.2 + 0.04)
-
-    def test_with_the_delays_of_the_brief_a_stall_is_noticed_in_under_300_ms(self) -> None:
-        usual = UsualDelay(first_s=1.2, least_s=0.2, most_s=1.5)
-        for _ in range(ENOUGH):
-            usual.took(0.16)
-        assert usual.limit_s < 0.25
-
-    @pytest.mark.parametrize(("took", "limit"), [(0.001, 0.2), (9.0, 2.0)])
-    def test_it_stays_within_its_bounds(self, took: float, limit: float) -> None:
-        usual = UsualDelay(first_s=0.8, least_s=0.2, most_s=2.0)
-        for _ in range(ENOUGH):
-            usual.took(took)
-        assert usual.limit_s == limit
-
-    def test_what_was_long_ago_is_forgotten(self) -> None:
-        usual = UsualDelay(first_s=0.8, least_s=0.1, most_s=2.0)
-        for took in [1.0] * 64 + [0.1] * 64:
-            usual.took(took)
-        assert usual.limit_s == pytest.approx(0.165)
