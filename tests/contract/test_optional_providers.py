@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -33,8 +34,15 @@ class EdgeServer:
         self.asked: list[str] = []
         self.status = 101
         self.silent = False
+        self.open: set[int] = set()
+        self.warm: list[bool] = []
+
+    async def ahead(self, request: web.Request) -> web.StreamResponse:
+        self.open.add(id(request.transport))
+        return web.Response(status=404)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
+        self.warm.append(id(request.transport) in self.open)
         if self.status != 101:
             return web.Response(status=self.status)
         socket = web.WebSocketResponse()
@@ -55,6 +63,7 @@ async def edge(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Line, Edg
     server = EdgeServer()
     app = web.Application()
     app.router.add_get("/edge/v1", server.serve)
+    app.router.add_get("/", server.ahead)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -78,6 +87,18 @@ async def test_edge_speaks_each_sentence_at_16_khz(monkeypatch: pytest.MonkeyPat
         assert "(en-GB, RyanNeural)" in server.asked[0]
         assert all(frame.sample_rate == 16_000 for frame in line.sink.of(TTSAudioRawFrame))
         assert line.spoken().size == pytest.approx(2 * s_to_samples(44 * 0.024), abs=s_to_samples(0.1))
+        assert line.errors == []
+
+
+async def test_edge_opens_the_connection_of_each_sentence_before_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with edge(monkeypatch) as (line, server):
+        for count in (1, 2, 3):
+            async with asyncio.timeout(5):
+                while len(server.open) < count or not line.service._ahead.connector._conns:
+                    await asyncio.sleep(0.01)
+            await line.say("Good morning.")
+            await line.sink.until(lambda count=count: len(line.sink.of(TTSStoppedFrame)) >= count)
+        assert server.warm == [True, True, True]
         assert line.errors == []
 
 

@@ -1,13 +1,14 @@
 """Text to speech by the service behind Microsoft Edge's "read aloud", without a key: Pipecat's side of edge-tts.
 
 An optional extra (`trunkline[edge]`): edge-tts is under the LGPL, and the service has no terms for telephone agents.
-In: text, sentence by sentence. Out: audio at 16 kHz as it is decoded. Each sentence opens a connection of its own,
-since the service takes one text a connection; other voices don't pay that.
+In: text, sentence by sentence. Out: audio at 16 kHz as it is decoded. The service takes one text a connection, so
+that of the next sentence is opened ahead (TCP and TLS; what is left is one message to the service and back).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -16,10 +17,13 @@ from typing import Any
 import aiohttp
 import edge_tts
 import miniaudio
+from edge_tts import communicate
 from pipecat.frames.frames import ErrorFrame, Frame, TTSAudioRawFrame
+from pipecat.processors.frame_processor import FrameProcessorSetup
 from pipecat.services.settings import TTSSettings
 from pipecat.services.tts_service import TTSService
 from pipecat.transcriptions.language import Language
+from yarl import URL
 
 from trunkline.core.units import SAMPLE_RATE_HZ
 
@@ -28,6 +32,10 @@ PIECE_SAMPLES = 1920
 """120 ms: what is decoded at once."""
 SILENT_S = 5
 """Longest wait for a connection, and for the next message on it."""
+KEPT_S = 60.0
+"""A connection that is not used for so long is closed by us."""
+FRESHEN_S = 20.0
+"""So often one that waits is used for a question of no matter, which keeps it open, or finds it closed."""
 
 
 @dataclass
@@ -53,6 +61,19 @@ class EdgeTTSService(TTSService):
             **kwargs,
         )
         self._voice = voice or DEFAULT_VOICE
+        self._ahead: _OpenedAhead | None = None
+
+    async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]
+        """Opens the first sentence's connection; does not wait for it."""
+        await super().setup(setup)
+        self._ahead = _OpenedAhead()
+
+    async def cleanup(self) -> None:
+        """Closes what was opened ahead."""
+        await super().cleanup()  # type: ignore[no-untyped-call]
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            await ahead.close()
 
     def can_generate_metrics(self) -> bool:
         """True: Pipecat measures the time to the first audio."""
@@ -91,12 +112,75 @@ class EdgeTTSService(TTSService):
 
     async def _fetch(self, text: str, mp3: _Mp3) -> None:
         try:
-            speech = edge_tts.Communicate(text, self._voice, connect_timeout=SILENT_S, receive_timeout=SILENT_S)
+            speech = edge_tts.Communicate(
+                text,
+                self._voice,
+                connector=self._ahead.connector if self._ahead is not None else None,
+                connect_timeout=SILENT_S,
+                receive_timeout=SILENT_S,
+            )
             async for message in speech.stream():
                 if message["type"] == "audio":
                     mp3.put(message["data"])
+                    if self._ahead is not None:
+                        self._ahead.used()
         finally:
             mp3.end()
+
+
+class _OpenedAhead:
+    """Keeps one connection to the service open that nobody uses yet.
+
+    Attributes:
+        connector: Has it; for `edge_tts.Communicate`.
+    """
+
+    def __init__(self) -> None:
+        self.connector = _SharedConnector(keepalive_timeout=KEPT_S)
+        self._session = aiohttp.ClientSession(
+            connector=self.connector, connector_owner=False, trust_env=True, timeout=aiohttp.ClientTimeout(SILENT_S)
+        )
+        self._was_used = asyncio.Event()
+        self._task = asyncio.get_running_loop().create_task(self._keep())
+
+    def used(self) -> None:
+        """A sentence has the connection: another one is wanted."""
+        self._was_used.set()
+
+    async def close(self) -> None:
+        """Closes it."""
+        self._task.cancel()
+        await asyncio.wait({self._task}, timeout=1.0)
+        await self._session.close()
+        await self.connector.close_all()
+
+    async def _keep(self) -> None:
+        # What is asked does not matter: a connection is open after the answer, and kept.
+        service = URL(communicate.WSS_URL)  # type: ignore[attr-defined]
+        origin = service.with_scheme("https" if service.scheme == "wss" else "http").origin()
+        while True:
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+                async with self._session.get(origin, ssl=communicate._SSL_CTX, allow_redirects=False) as answer:
+                    await answer.read()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._was_used.wait(), FRESHEN_S)
+            self._was_used.clear()
+
+
+class _SharedConnector(aiohttp.TCPConnector):
+    """Outlives the sessions that use it: edge-tts makes one for each text, and closes all that it has."""
+
+    def close(self, *, abort_ssl: bool = False) -> Any:
+        """Closes nothing."""
+        return _nothing()
+
+    async def close_all(self) -> None:
+        """Closes what is open."""
+        await super().close()
+
+
+async def _nothing() -> None:
+    """Does it."""
 
 
 class _Mp3(miniaudio.StreamableSource):  # type: ignore[misc]
