@@ -153,6 +153,20 @@ def test_workers_their_calls_and_their_room_count_while_they_are_heard_of(
     assert now() == (2, 6, 50)
 
 
+def test_breakers_are_counted_by_provider_and_state(collector: Collector) -> None:
+    deliver(
+        collector,
+        fares(1, "a", providers={"stt:deepgram": "open", "tts:cartesia": "closed"}),
+        fares(1, "b", providers={"stt:deepgram": "closed", "tts:cartesia": "closed"}),
+    )
+    found = {key: value for key, value in read(collector).items() if key.startswith("trunkline_provider_breakers")}
+    assert found == {
+        'trunkline_provider_breakers{provider="stt:deepgram",state="closed"}': 1,
+        'trunkline_provider_breakers{provider="stt:deepgram",state="open"}': 1,
+        'trunkline_provider_breakers{provider="tts:cartesia",state="closed"}': 2,
+    }
+
+
 def test_loop_lag_and_missed_frame_deadlines_add_up_over_restarts(collector: Collector) -> None:
     deliver(collector, fares(1, late_ticks=100, dropped_ticks=9), fares(3, late_ticks=130, dropped_ticks=10))
     deliver(collector, fares(2, late_ticks=120), fares(4, late_ticks=5, dropped_ticks=10))

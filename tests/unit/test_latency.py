@@ -103,7 +103,7 @@ def test_stages_are_never_negative_and_add_up_to_the_roundtrip(marks: dict[Mark,
 
 WORKER = wire.WorkerRecord(
     sender="w.1", seq=1, host="h", worker="w", calls=3, capacity=25, draining=False,
-    loop_lag_us=900, late_ticks=1, dropped_ticks=2,
+    loop_lag_us=900, late_ticks=1, dropped_ticks=2, providers={"stt:deepgram": "open", "tts_standby:edge": "closed"},
 )  # fmt: skip
 
 
@@ -132,6 +132,10 @@ BAD_FIELDS = [
     (WORKER, "draining", 1),
     (WORKER, "calls", -1),
     (WORKER, "loop_lag_us", 1.5),
+    (WORKER, "providers", ["stt:deepgram"]),
+    (WORKER, "providers", {"stt:deepgram": "ajar"}),
+    (WORKER, "providers", {"call-17": "open"}),
+    (WORKER, "providers", {f"stt:{number}": "open" for number in range(9)}),
     (FINAL, "v", 3),
     (FINAL, "type", "turns"),
     (FINAL, "type", []),

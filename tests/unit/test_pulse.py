@@ -50,7 +50,8 @@ async def records(
     sink = Sink()
     with monkeypatch.context() as patch:
         patch.setattr(asyncio, "sleep", sleep)
-        pulse = Pulse("w", "h", Engine(*said), sink, lambda: (3, 25, True), now=lambda: at)
+        states = {"stt:deepgram": "open"}
+        pulse = Pulse("w", "h", Engine(*said), sink, lambda: (3, 25, True), providers=lambda: states, now=lambda: at)
         with contextlib.suppress(IndexError):  # The engine has nothing more to say.
             await pulse.run()
     return sink.records
@@ -63,6 +64,7 @@ async def test_the_worst_of_each_second_is_told(monkeypatch: pytest.MonkeyPatch)
     assert [round(record.loop_lag_us, -2) for record in told] == [250_000, 3_000]
     assert [(record.late_ticks, record.dropped_ticks) for record in told] == [(1, 2), (4, 0)]
     assert (told[0].calls, told[0].capacity, told[0].draining) == (3, 25, True)
+    assert told[0].providers == {"stt:deepgram": "open"}
 
 
 async def test_without_an_engine_the_rest_is_told_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,6 +46,7 @@ class Pulse:
         engine: Counts ticks.
         marks: Takes the records.
         load: Calls now, calls it takes, and whether it drains.
+        providers: Each provider's breaker, by name.
         now: Monotonic seconds; tests pass made-up time.
     """
 
@@ -57,6 +58,7 @@ class Pulse:
         marks: RecordSink,
         load: Callable[[], tuple[int, int, bool]],
         *,
+        providers: Callable[[], dict[str, str]] = dict,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._worker = worker
@@ -64,6 +66,7 @@ class Pulse:
         self._engine = engine
         self._marks = marks
         self._load = load
+        self._providers = providers
         self._now = now
         self._stats = MediaStats()
 
@@ -96,5 +99,6 @@ class Pulse:
                 loop_lag_us=s_to_us(max(0.0, lag_s)),
                 late_ticks=self._stats.late_ticks,
                 dropped_ticks=self._stats.dropped_ticks,
+                providers=self._providers(),
             )
         )

@@ -75,7 +75,9 @@ class Worker:
         host = socket.gethostname()
         folder = settings.recordings_dir
         self._recorder = None if folder is None else Recorder(folder, settings.recordings_keep_days)
-        self._pulse = Pulse(settings.worker_id, host, self._engine, self._marks, self._load)
+        self._pulse = Pulse(
+            settings.worker_id, host, self._engine, self._marks, self._load, providers=self._speech.states
+        )
         self._tools = SessionTools(
             worker=settings.worker_id,
             host=host,

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Never, TypeAlias
 
+from trunkline.core.breaker import BreakerState
 from trunkline.core.errors import RemoteProtocolError
 from trunkline.core.wire import (
     MAX_DATAGRAM_BYTES,
@@ -36,12 +37,15 @@ MAX_COUNT = 2**53
 MAX_TURN = 1_000_000
 MAX_CALLS = 100_000
 MAX_NAME_CHARS = 200
+MAX_PROVIDERS = 8
 
 _Fields: TypeAlias = dict[str, Any]
 
 _CALL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+@-]{0,127}", re.ASCII)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _WORD = re.compile(r"[a-z0-9_-]{1,40}", re.ASCII)
+_PROVIDER = re.compile(r"(stt|tts)(_standby)?:[a-z0-9_-]{1,40}", re.ASCII)
+_BREAKERS = tuple(state.value for state in BreakerState)
 _MARKS = {mark.value: mark for mark in Mark}
 _SPEECH_START = Mark.SPEECH_START
 _AFTER_START = (Mark.SPEECH_END, Mark.PLAYBACK_START)
@@ -185,6 +189,7 @@ def _worker(fields: _Fields) -> WorkerRecord:
         loop_lag_us=_count(fields, "loop_lag_us"),
         late_ticks=_count(fields, "late_ticks"),
         dropped_ticks=_count(fields, "dropped_ticks"),
+        providers=_providers(fields),
     )
 
 
@@ -198,6 +203,16 @@ def _refusal(fields: _Fields) -> RefusalRecord:
         reason=_word(fields, "reason"),
         call=_call_id(fields) if fields.get("call", "") != "" else "",
     )
+
+
+def _providers(fields: _Fields) -> dict[str, str]:
+    given = fields.get("providers", {})
+    if type(given) is not dict or len(given) > MAX_PROVIDERS:
+        raise _wrong("providers", f"not an object of at most {MAX_PROVIDERS} names")
+    for name, state in given.items():
+        if not _PROVIDER.fullmatch(name) or state not in _BREAKERS:
+            raise _wrong("providers", "not the name of a provider and the state of its breaker")
+    return given
 
 
 _READERS: dict[str, Callable[[_Fields], Record]] = {

@@ -154,6 +154,8 @@ class WorkerRecord:
     """Ticks of 20 ms that came late to the media engine."""
     dropped_ticks: int
     """Ticks that the worker was too slow to take."""
+    providers: dict[str, str] = field(default_factory=dict)
+    """Each provider's breaker, by name: "stt:deepgram" -> "open"."""
     type: str = "worker"
     v: int = WIRE_VERSION
 

@@ -6,6 +6,7 @@ worker is ever a label.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry
@@ -111,6 +112,13 @@ class Exporter(Source):
             "trunkline_calls_capacity", "Calls that the workers take, without those that drain.",
             value=sum(each.capacity for each in alive if not each.draining),
         )  # fmt: skip
+        breakers = GaugeMetricFamily(
+            "trunkline_provider_breakers", "Workers, by a speech provider and the state of its breaker.",
+            labels=("provider", "state"),
+        )  # fmt: skip
+        for (provider, state), count in sorted(Counter(pair for w in alive for pair in w.providers.items()).items()):
+            breakers.add_metric((provider, state), count)
+        yield breakers
         lag = HistogramMetricFamily(
             "trunkline_loop_lag_seconds", "By how much an event loop was late, the worst of each second and worker.",
             labels=(),
