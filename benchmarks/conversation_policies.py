@@ -53,10 +53,11 @@ class Case:
         """What of each turn the emulators take, where it is the same in each; None where it can't be taken away.
 
         The partial comes so long after its first sample arrived at the emulator, the audio so long after the text: both
-        waits are on the way of every answer. An answer that is prepared ahead waits for less.
+        waits are on the way of every answer. A final is asked for so long before the end of the hangover that nobody
+        waits for it; an answer that is prepared ahead waits for less.
         """
         own = profile(self.delays)["*"]
-        waits = {"first_partial": ("stt_partial", "tts_first"), "final": ("stt_final", "tts_first")}.get(self.reply_on)
+        waits = {"first_partial": ("stt_partial", "tts_first"), "final": ("tts_first",)}.get(self.reply_on)
         if self.delays != BRIEF or self.speculate or waits is None:
             return None
         delays: list[Delay] = [own[wait] for wait in waits]
