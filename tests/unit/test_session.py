@@ -131,6 +131,8 @@ def start(
     brain: Callable[[], Brain] = EchoBrain,
     turns: TurnParams | None = None,
     partial_s: float = 0.0,
+    activity: Callable[[], LoudnessActivity] = LoudnessActivity,
+    early: bool = False,
 ) -> Call:
     """Starts a session; the phone has not joined yet."""
     engine, orchestrator, records = engine or FakeEngine(), orchestrator or FakeOrchestrator(), Records()
@@ -141,12 +143,13 @@ def start(
         orchestrator=orchestrator,  # type: ignore[arg-type]
         marks=records,  # type: ignore[arg-type]
         make_parts=lambda: ConversationParts(
-            activity=LoudnessActivity(),  # type: ignore[arg-type]
+            activity=activity(),  # type: ignore[arg-type]
             stt=ToldStt(sentences or [], partial_s=partial_s),
             tts=tts(),
             brain=brain(),
             turns=turns or TurnParams(),
-            endpointing=EndpointingParams(),
+            endpointing=EndpointingParams(ask_ahead_s=0.12 if early else 0.0),
+            early=early,
         ),
         policy="final",
         sign_token=lambda job: f"token for {job.identity} in {job.room}",
