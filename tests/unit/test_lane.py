@@ -27,7 +27,7 @@ class Model:
         self._on_window = on_window
         return self
 
-    def feed(self, frame: CallerFrame) -> None:
+    def feed(self, frame: CallerFrame, hurry: bool = True) -> None:
         self.heard.append(round(frame.ended_at, 2))
         self._on_window(frame.ended_at - FRAME_S, 1.0 if np.abs(frame.samples).max() > 500 else 0.0)
 
@@ -176,7 +176,7 @@ class Doubtful(Model):
         self._late = late_frames
         self._loud = 0
 
-    def feed(self, frame: CallerFrame) -> None:
+    def feed(self, frame: CallerFrame, hurry: bool = True) -> None:
         loud = np.abs(frame.samples).max() > 500
         self._loud = self._loud + 1 if loud else 0
         self._on_window(frame.ended_at - FRAME_S, 1.0 if self._loud > self._late else 0.0)

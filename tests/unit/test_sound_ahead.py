@@ -20,7 +20,7 @@ class SlowStream(LoudnessStream):
 
     loud = 0
 
-    def feed(self, frame: CallerFrame) -> None:
+    def feed(self, frame: CallerFrame, hurry: bool = True) -> None:
         self.loud = self.loud + 1 if level_dbfs(frame.samples) > -40.0 else 0
         self._on_window(frame.ended_at - FRAME_S, 1.0 if self.loud > 10 else 0.0)
 

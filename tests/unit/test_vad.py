@@ -66,3 +66,22 @@ async def test_nothing_is_told_of_a_call_that_ended_while_its_window_waited() ->
     stream.close()
     await asyncio.sleep(2 * GATHER_S)
     assert told == []
+
+
+async def test_windows_without_hurry_wait_for_those_of_the_next_tick() -> None:
+    activity = VoiceActivity()
+    told: list[str] = []
+    patient = activity.open(lambda _at, _probability: told.append("patient"))
+    hasty = activity.open(lambda _at, _probability: told.append("hasty"))
+    for number in range(2):
+        patient.feed(CallerFrame((number + 1) * FRAME_S, sound(1, 1)), hurry=False)
+    assert activity._timer is not None
+    due_at = activity._due_at
+    patient.feed(CallerFrame(3 * FRAME_S, sound(2, 1)), hurry=False)
+    assert activity._due_at == due_at
+    for number in range(2):
+        hasty.feed(CallerFrame((number + 1) * FRAME_S, sound(3, 1)))
+    assert activity._due_at < due_at
+    while not told:
+        await asyncio.sleep(GATHER_S)
+    assert told == ["patient", "hasty"]

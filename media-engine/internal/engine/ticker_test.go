@@ -12,7 +12,7 @@ func TestLegsSpeakSpreadOverTheTick(t *testing.T) {
 	all := map[uint32]*leg{}
 	for number := range uint32(2 * slots) {
 		l, r := speaker(t, "")
-		l.number = number
+		l.number = number * slotLegs
 		l.mouth.play(1, tone(10*opus.FrameSamples))
 		all[number], rooms = l, append(rooms, r)
 	}
@@ -54,5 +54,19 @@ func TestALegThatIsHealedSpeaksOnceInATick(t *testing.T) {
 	l.speak(6)
 	if len(r.packets) != sent+1 {
 		t.Fatal("it has gone silent")
+	}
+}
+
+func TestSlotsInWhichNobodySpeaksAreLeftOut(t *testing.T) {
+	driven := &ticker{engine: &Engine{}, slot: slots}
+	a, _ := speaker(t, "")
+	b, _ := speaker(t, "")
+	a.number, b.number = slotLegs-1, 2*slotLegs
+	driven.set(map[uint32]*leg{1: a, 2: b})
+	for slot, want := range []bool{false, true, false, true} {
+		driven.slot = slots + int64(slot)
+		if driven.empty() != want {
+			t.Errorf("slot %d: empty is %v", slot, !want)
+		}
 	}
 }

@@ -42,7 +42,7 @@ class LoudnessStream:
         self._on_window = on_window
         self._closed = False
 
-    def feed(self, frame: CallerFrame) -> None:
+    def feed(self, frame: CallerFrame, hurry: bool = True) -> None:
         """A window a frame: sure of speech where it is louder than -40 dBFS."""
         if not self._closed:
             loud = level_dbfs(frame.samples) > -40.0

@@ -168,9 +168,10 @@ class CallerLane:
                 self._stream.rest()
             self._unheard.append(frame)
             return
+        hurry = could_be_speech and not self._endpointer.speaking
         while self._unheard:
-            self._stream.feed(self._unheard.popleft())
-        self._stream.feed(frame)
+            self._stream.feed(self._unheard.popleft(), hurry)
+        self._stream.feed(frame, hurry)
 
     def _on_window(self, started_at: float, probability: float) -> None:
         if probability >= self._endpointer.params.stop_probability and self._is_echo():
