@@ -87,13 +87,20 @@ SCENES_AT_ONCE = 100
 
 
 class LockstepActivity(VoiceActivity):
-    """The worker's model, run once for all calls after each of their frames."""
+    """The worker's model, run once for all calls after each of their frames; where there is no hurry, a frame later."""
 
-    def schedule(self, stream: VoiceStream, started_at: float, window: np.ndarray) -> None:
-        self._waiting.append((stream, started_at, window))
+    def __init__(self) -> None:
+        super().__init__()
+        self._patient: list[tuple[VoiceStream, float, np.ndarray]] = []
+        self._overdue: list[tuple[VoiceStream, float, np.ndarray]] = []
+
+    def schedule(self, stream: VoiceStream, started_at: float, window: np.ndarray, hurry: bool) -> None:
+        (self._waiting if hurry else self._patient).append((stream, started_at, window))
 
     def run(self) -> None:
-        """Reports the windows that are full."""
+        """Reports the windows that are due."""
+        self._waiting = self._overdue + self._waiting
+        self._overdue, self._patient = self._patient, []
         self._run()
 
 

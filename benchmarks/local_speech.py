@@ -90,7 +90,7 @@ class Take:
 class ImmediateActivity(VoiceActivity):
     """The worker's model without the wait for windows of other calls: time is made up here."""
 
-    def schedule(self, stream: VoiceStream, started_at: float, window: np.ndarray) -> None:
+    def schedule(self, stream: VoiceStream, started_at: float, window: np.ndarray, _hurry: bool) -> None:
         self._waiting.append((stream, started_at, window))
         self._run()
 

@@ -115,6 +115,13 @@ async def test_readers_share_one_set_of_figures_a_second(
     assert len(asked) == 2
 
 
+async def test_who_hangs_up_in_an_answer_has_not_barged_in(http: httpx.AsyncClient, collector: Collector) -> None:
+    deliver(collector, turn(1, outcome=TurnOutcome.INTERRUPTED))
+    live = (await http.get("/page/live")).json()
+    assert (live["window"]["turns"], live["window"]["barge_ins"], live["totals"]["barge_ins"]) == (1, 0, 0)
+    assert collector.totals.turns[TurnOutcome.INTERRUPTED] == 1
+
+
 async def test_the_figures_of_the_window_and_since_the_start(
     http: httpx.AsyncClient, collector: Collector, clock: Clock
 ) -> None:

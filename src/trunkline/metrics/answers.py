@@ -34,7 +34,7 @@ def counts(look: Look) -> dict[str, int]:
     return {
         "turns": sum(look.count(outcome) for outcome in wire.TurnOutcome),
         "unanswered": look.count(wire.TurnOutcome.UNANSWERED),
-        "barge_ins": look.count(wire.TurnOutcome.INTERRUPTED),
+        "barge_ins": look.count("barge_in"),
         "calls": look.count(CALL),
     }
 

@@ -14,7 +14,6 @@ from trunkline.metrics.call_history import CallHistory
 def brief(history: CallHistory) -> dict[str, Any]:
     """A line in the list of calls. Until the end of the call is told, its result, reason and length are None."""
     record, refusal = history.record, history.refusal
-    interrupted = sum(turn.outcome is wire.TurnOutcome.INTERRUPTED for turn in history.turns)
     return {
         "call": history.call,
         "heard_of_wall": round(history.heard_of_wall, 3),
@@ -23,7 +22,7 @@ def brief(history: CallHistory) -> dict[str, Any]:
         "result": record.result if record else "refused" if refusal and not history.turns else None,
         "reason": record.reason if record else refusal.reason if refusal and not history.turns else None,
         "turns": len(history.turns),
-        "barge_ins": interrupted,
+        "barge_ins": sum(Mark.BARGE_IN in turn.marks_us for turn in history.turns),
         "length_ms": us_to_ms(record.ended_us - record.started_us) if record else None,
     }
 

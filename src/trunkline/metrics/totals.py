@@ -33,10 +33,14 @@ REFUSALS = (
 
 
 class Totals:
-    """The counts since the start."""
+    """The counts since the start.
+
+    Attributes:
+        barge_ins: Answers that the caller interrupted.
+    """
 
     def __init__(self) -> None:
-        self.accepted = self.duplicates = 0
+        self.accepted = self.duplicates = self.barge_ins = 0
         self.refused: Counter[str] = Counter()
         # All there can be are there from the start: an alert must see the step from 0 to 1.
         self.calls = Counter({(result, reason): 0 for result in (*Result, OTHER) for reason in (*Reason, OTHER)})
@@ -51,6 +55,8 @@ class Totals:
         self.accepted += 1
         if isinstance(record, wire.TurnRecord):
             self.turns[record.outcome] += 1
+            # Who hangs up in an answer cuts it off, too, and is no barge-in.
+            self.barge_ins += wire.Mark.BARGE_IN in record.marks_us
         elif isinstance(record, wire.RefusalRecord):
             door = record.door if record.door in wire.Door._value2member_map_ else wire.Door.API
             self.refusals[door, record.reason if record.reason in REFUSALS else OTHER] += 1
@@ -61,11 +67,6 @@ class Totals:
     def measure(self, name: str, durations_us: Sequence[int]) -> None:
         """Counts durations of one of `METRICS`."""
         self.durations[name].add_all([us_to_s(duration_us) for duration_us in durations_us])
-
-    @property
-    def barge_ins(self) -> int:
-        """Answers that the caller interrupted."""
-        return self.turns[wire.TurnOutcome.INTERRUPTED]
 
 
 def _bounds_s(name: str) -> tuple[float, ...]:

@@ -83,7 +83,7 @@ function turnView(turn, longest) {
   return html("li", { class: "turn" },
     html("div", { class: "turn-head" },
       html("h3", {}, `Turn ${turn.turn}`),
-      interrupted && html("span", { class: "badge cut" }, "barge-in: the caller interrupted"),
+      interrupted && html("span", { class: "badge cut" }, "BargeIn" in turn.marks_ms ? "barge-in: the caller interrupted" : "cut off: the call ended"),
       turn.outcome === "unanswered" && html("span", { class: "badge bad" }, "unanswered"),
     ),
     quote("caller", turn.understood, "nothing was understood"),
