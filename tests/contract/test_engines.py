@@ -226,11 +226,12 @@ async def test_statistics_are_told_also_after_the_call(engine: MediaEngine, call
     call.leg.play(1, speech(0.5))
     call.leg.end(1)
     await call.agent.until(LastPacket)
-    # The SDK keeps its packets to itself.
-    sent = 25 if engine.name == "native" else 0
-    assert (await call.leg.stats()).sent == sent
+    # The SDK keeps its packets to itself. Two of silence may greet who subscribes, two end what is said.
+    spoken, silent = (25, 2 + 2) if engine.name == "native" else (0, 0)
+    sent = (await call.leg.stats()).sent
+    assert spoken <= sent <= spoken + silent
     await call.leg.leave()
-    assert (await call.leg.stats()).sent == sent
+    assert sent <= (await call.leg.stats()).sent <= spoken + silent
 
 
 async def test_nobody_else_may_hear_the_agent(call: Call, livekit: LiveKit) -> None:

@@ -191,7 +191,8 @@ async def test_an_empty_summary_has_all_its_keys_in_order(http: httpx.AsyncClien
 async def test_the_summary_tells_round_trips_responses_stages_and_counts(
     http: httpx.AsyncClient, collector: Collector
 ) -> None:
-    deliver(collector, turn(1, 120), turn(2, 140), turn(3, 400, outcome=TurnOutcome.INTERRUPTED))
+    cut = {**turn(3, 400).marks_us, Mark.BARGE_IN: 3_000_000, Mark.PLAYBACK_STOP: 3_090_000}
+    deliver(collector, turn(1, 120), turn(2, 140), turn(3, 400, outcome=TurnOutcome.INTERRUPTED, marks_us=cut))
     deliver(collector, turn(4, 9_000, outcome=TurnOutcome.UNANSWERED), turn(5, outcome="unanswered", marks_us={}))
     deliver(collector, ended(6), ended(7, reason="lease_lost"), heard(1))
     summary = (await http.get("/summary")).json()

@@ -88,12 +88,16 @@ class Stack:
             await self._start(process)
             ready[process.spec.name].set()
 
+        failed: BaseExceptionGroup[BaseException] | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 for process in self.processes.values():
                     group.create_task(start(process))
         except* (ConfigError, UpstreamError) as errors:
-            raise _first(errors) from errors
+            failed = errors
+        # Not in there: Python before 3.11.4, such as Debian 12's, puts what is raised there into a group of its own.
+        if failed is not None:
+            raise _first(failed) from failed
 
     async def _start(self, process: Process) -> None:
         self._tell(process, State.STARTING)
