@@ -32,7 +32,6 @@ TRANSFER_TIMEOUT_S = 35.0
 TOKEN_TTL_S = 60.0
 TOKEN_USED_S = 30.0
 """A token serves for so long, and is made anew well before it ends."""
-CONNECTIONS = 100
 
 
 class OrchestratorClient:
@@ -130,7 +129,7 @@ class OrchestratorClient:
     def _client(self) -> aiohttp.ClientSession:
         if self._http is None:
             # Our own services are never behind a proxy that the environment names for the rest of the world.
-            self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS), trust_env=False)
+            self._http = aiohttp.ClientSession(trust_env=False)
         return self._http
 
     def _headers(self) -> dict[str, str]:

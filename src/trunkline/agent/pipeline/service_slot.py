@@ -12,8 +12,10 @@ from typing import Any
 
 import structlog
 from pipecat.frames.frames import CancelFrame, EndFrame, ErrorFrame, Frame, InputAudioRawFrame, StartFrame
-from pipecat.processors.frame_processor import FrameDirection, FrameProcessor, FrameProcessorSetup
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessorSetup
 from pipecat.services.stt_service import STTService
+
+from trunkline.media.stage import Stage
 
 log = structlog.get_logger()
 
@@ -115,11 +117,11 @@ class ServiceSlot:
             await self._on_failure("the connection was lost")
 
 
-class _Port(FrameProcessor):
+class _Port(Stage):
     """Stands where a neighbour would, and hands everything to the stage at once."""
 
     def __init__(self, take: Callable[[Frame, FrameDirection], Awaitable[None]]) -> None:
-        super().__init__(enable_direct_mode=True)
+        super().__init__()
         self._take = take
 
     async def queue_frame(

@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from trunkline.core.units import FRAME_SAMPLES, SAMPLE_RATE_HZ, samples_to_s
+from trunkline.core.units import FRAME_S, FRAME_SAMPLES, SAMPLE_RATE_HZ, samples_to_s
 from trunkline.media.engine import CallerFrame
 
 WINDOW_SAMPLES = 512
 WINDOW_S = samples_to_s(WINDOW_SAMPLES)
 GATHER_S = 0.003
 """How long a window waits for those of other calls to share its run, where speech may begin with it."""
-PATIENCE_S = 0.02 + GATHER_S
+PATIENCE_S = FRAME_S + GATHER_S
 """And where none can: a tick longer. Each run reads the whole model from memory, so half as many cost much less."""
 
 _CONTEXT_SAMPLES = 64
