@@ -135,6 +135,14 @@ async def test_a_token_admits_once_and_a_take_over_finds_the_caller_admitted(reg
     assert (await lease(registry, "a", "w2")).admitted
 
 
+async def test_who_hears_the_agent_was_let_in(registry: Registry, redis: Redis) -> None:
+    await beat(registry)
+    await registry.reserve("a", wire.CallKind.WEBRTC, "caller", 0)
+    await registry.answered("a", (await lease(registry, "a")).fence)
+    await age_lease(redis, "a")
+    assert (await lease(registry, "a", "w2")).admitted
+
+
 async def test_states_follow_the_call(registry: Registry, redis: Redis) -> None:
     async def state() -> str:
         seen = await registry.snapshot()

@@ -113,6 +113,15 @@ def test_a_call_that_was_admitted_by_an_earlier_worker_is_not_asked_again() -> N
     assert effects == [JoinRoom(), PublishTrack("sip_1")]
 
 
+def test_nobody_is_asked_for_a_caller_whom_our_room_token_proves_and_for_anybody_else_somebody_is() -> None:
+    proven = LeaseGranted(admitted=False, expected="sip_1")
+    assert run(proven, RoomJoined(), CALLER)[1] == [JoinRoom(), PublishTrack("sip_1")]
+    other = CallerJoined("somebody", "")
+    assert run(proven, RoomJoined(), other)[1] == [JoinRoom(), AskAdmission("somebody", "")]
+    nameless = CallerJoined("", "")
+    assert run(LeaseGranted(admitted=False), RoomJoined(), nameless)[1] == [JoinRoom(), AskAdmission("", "")]
+
+
 def test_a_caller_that_was_there_first_is_taken_once_the_room_is_joined() -> None:
     _, effects = run(LeaseGranted(admitted=False), CALLER, RoomJoined())
     assert effects == [JoinRoom(), AskAdmission("sip_1", "token")]

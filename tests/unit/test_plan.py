@@ -105,7 +105,7 @@ def test_configuration_on_loopback(tmp_path: Path) -> None:
     assert livekit["rtc"]["udp_port"] == 7882
     assert livekit["rtc"]["interfaces"]["includes"] == ["lo"]
     assert livekit["webhook"]["urls"] == ["http://127.0.0.1:8000/livekit/webhook"]
-    assert [codec["mime"] for codec in livekit["room"]["enabled_codecs"]] == ["audio/opus"]
+    assert [codec["mime"] for codec in livekit["room"]["enabled_codecs"]] == ["audio/opus", "video/VP8"]
     assert (sip["sip_port"], sip["listen_ip"], sip["nat_1_to_1_ip"]) == (5060, "127.0.0.1", "127.0.0.1")
     assert sip["rtp_port"] == "10000-20000"
     assert sip["redis"]["address"] == "127.0.0.1:6390"

@@ -34,6 +34,7 @@ type options struct {
 	socket      string
 	fd          int
 	jitter      jitter.Config
+	heardByAll  bool
 	logLevel    string
 	showVersion bool
 }
@@ -52,6 +53,7 @@ func main() {
 	flag.IntVar(&o.fd, "fd", -1, "serve the worker at the other end of this inherited socket; ends with the parent process")
 	flag.IntVar(&o.jitter.MinMs, "jitter-min-ms", 20, "least delay of the jitter buffer")
 	flag.IntVar(&o.jitter.MaxMs, "jitter-max-ms", 60, "longest delay of the jitter buffer")
+	flag.BoolVar(&o.heardByAll, "heard-by-all", false, "let everybody in a room hear us, like a phone; for simulated callers")
 	flag.StringVar(&o.logLevel, "log-level", "warn", "debug, info, warn or error; logs go to standard error")
 	flag.BoolVar(&o.showVersion, "version", false, "tell the version")
 	flag.Parse()
@@ -106,7 +108,7 @@ func run(o options) error {
 		return err
 	}
 	engine.RouteSDKLogs()
-	return engine.Serve(ctx, worker, engine.Config{Version: version, Jitter: o.jitter})
+	return engine.Serve(ctx, worker, engine.Config{Version: version, Jitter: o.jitter, HeardByAll: o.heardByAll})
 }
 
 // inherit takes over one end of a pair of sockets that the worker made.

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/livekit/protocol/livekit"
+	"github.com/livekit/protocol/signalling"
 	lksdk "github.com/livekit/server-sdk-go/v2"
 	"github.com/pion/interceptor"
 	"github.com/pion/interceptor/pkg/report"
@@ -18,6 +20,13 @@ import (
 
 // reportEvery is the interval of RFC 3550, section 6.2.
 const reportEvery = 5 * time.Second
+
+// codecs are the only ones offered. The SDK asks for room for three videos too, and cannot make an offer of none.
+var codecs = []livekit.Codec{{Mime: webrtc.MimeTypeOpus}, {Mime: webrtc.MimeTypeVP8}}
+
+// errMuteAnswer is a join's error where the server's answer cannot be followed by another offer: livekit-server turns
+// sections down whose codecs it does not enable, without a name, and pion then makes no offer any more.
+var errMuteAnswer = errors.New("livekit-server enables no video codec: the next join takes two peer connections")
 
 var errListenedTo = errors.New("another leg of this connection listens to them")
 
@@ -44,7 +53,9 @@ var mayReturn = map[livekit.DisconnectReason]bool{
 // then each has a track of its own, and listens to somebody else.
 type connection struct {
 	shared bool
-	room   *lksdk.Room
+	// onePeer is true where what is said and heard goes by one peer connection; set by the join.
+	onePeer bool
+	room    *lksdk.Room
 	// onEnd is called when it is out of the room by itself, before its legs are told.
 	onEnd  func()
 	joined chan struct{} // closed when the join is over
@@ -57,6 +68,8 @@ type connection struct {
 	// permitting keeps an older list of permissions from being sent after a newer one.
 	permitting sync.Mutex
 
+	// noted counts the offers of joins, the first one and those from nothing, that noteOffer noted down.
+	noted atomic.Int64
 	// returns counts reconnections.
 	returns atomic.Int64
 
@@ -120,14 +133,70 @@ func newConnection(shared bool) *connection {
 }
 
 // join enters the room; it may take longer than the context lives.
-func (c *connection) join(ctx context.Context, url, token string) {
-	c.err = c.room.JoinWithContextAndToken(ctx, url, token,
-		lksdk.WithAutoSubscribe(false), lksdk.WithLogger(sdkLogger{onRestart: c.forgetParticipants}),
-		lksdk.WithInterceptors(reports()))
+//
+// One peer connection instead of two is half the handshakes, keepalives and memory at both ends; and it is ours to make
+// offers, which the server puts off for a sixth of a second.
+func (c *connection) join(ctx context.Context, url, token string, onePeer bool) {
+	log := sdkLogger{onRestart: c.forgetParticipants}
+	options := []lksdk.ConnectOption{
+		lksdk.WithAutoSubscribe(false), lksdk.WithInterceptors(reports()), lksdk.WithCodecs(codecs),
+	}
+	if c.onePeer = onePeer; onePeer {
+		log.onConfigure = c.noteOffer
+		options = append(options, lksdk.WithSinglePeerConnection())
+	}
+	options = append(options, lksdk.WithLogger(log))
+	c.err = c.room.JoinWithContextAndToken(ctx, url, token, options...)
+	if c.err == nil && onePeer && !c.mayOffer() {
+		c.err = errMuteAnswer
+	}
 	if c.err != nil {
 		c.onEnd()
 	}
 	close(c.joined)
+}
+
+// noteOffer notes down what the SDK has offered to the server, as it joins. It does so itself a moment after it begins to
+// listen to the server, throws an answer away that comes in between, and would wait for it until the join times out.
+// As the offer is written anew here, word for word, the SDK's own is refused then, and does no harm.
+func (c *connection) noteOffer(servers []*livekit.ICEServer) {
+	publisher := c.room.LocalParticipant.GetPublisherPeerConnection()
+	if publisher == nil || publisher.LocalDescription() != nil {
+		return
+	}
+	// Candidates are gathered from here on, so that these have to be known.
+	err := publisher.SetConfiguration(webrtc.Configuration{ICEServers: signalling.FromProtoIceServers(servers)})
+	if err != nil {
+		slog.Warn("can't take the server's ICE servers", "error", err)
+	}
+	offer, err := publisher.CreateOffer(nil)
+	if err == nil {
+		err = publisher.SetLocalDescription(offer)
+	}
+	if err != nil {
+		slog.Warn("can't note down the offer", "error", err)
+		return
+	}
+	c.noted.Add(1)
+}
+
+// mayOffer tells if all sections of the server's answer have a name.
+func (c *connection) mayOffer() bool {
+	publisher := c.room.LocalParticipant.GetPublisherPeerConnection()
+	if publisher == nil || publisher.RemoteDescription() == nil {
+		return true
+	}
+	answer := publisher.RemoteDescription().SDP
+	return strings.Count(answer, "\nm=") == strings.Count(answer, "\na=mid:")
+}
+
+// negotiate has the SDK make an offer soon, for what the server has to say of a subscription. The SDK has no other way to
+// ask for that than a requirement of the server's, of nothing more.
+func (c *connection) negotiate() {
+	if !c.onePeer {
+		return // It is the server's to make offers.
+	}
+	c.room.OnMediaSectionsRequirement(&livekit.MediaSectionsRequirement{})
 }
 
 // reports are all that a voice needs of RTCP. The SDK's own choice adds what only video needs: packets sent again on
@@ -313,7 +382,7 @@ func (c *connection) withdraw(leg *liveKitRoom) {
 	c.publishing.Lock()
 	c.unpublishLocked(leg.track.Swap(nil))
 	c.publishing.Unlock()
-	c.permit(leg, "")
+	leg.allow("")
 }
 
 func (c *connection) unpublishLocked(track *lksdk.LocalTrack) {

@@ -37,6 +37,8 @@ const (
 type Config struct {
 	Version string
 	Jitter  jitter.Config
+	// HeardByAll lets everybody in the room subscribe to a leg's track, not only the one it listens to.
+	HeardByAll bool
 }
 
 // Engine serves one worker.
@@ -60,7 +62,7 @@ type Engine struct {
 //
 // The error is why it ended, nil where the worker closed the connection or the context ended.
 func Serve(ctx context.Context, worker net.Conn, config Config) error {
-	return serve(ctx, worker, config, newLiveKitRooms(), limits{joinLimit, absentLimit})
+	return serve(ctx, worker, config, newLiveKitRooms(config.HeardByAll), limits{joinLimit, absentLimit})
 }
 
 func serve(ctx context.Context, worker net.Conn, config Config, rooms newRoom, l limits) error {

@@ -146,11 +146,14 @@ func TestWhoSubscribesIsGreetedWithSilence(t *testing.T) {
 		t.Fatalf("%d packets before anything could be sent", len(packets))
 	}
 	r.set(func(r *fakeRoom) { r.isReady = true })
-	waitFor(t, "the greeting", func() bool { return len(sent()) == hushFrames })
+	waitFor(t, "the greetings", func() bool { return len(sent()) == len(greetings) })
 	time.Sleep(60 * time.Millisecond)
 	packets := sent()
-	if len(packets) != hushFrames || !packets[0].Marker || packets[1].Marker {
-		t.Fatalf("%d packets", len(packets))
+	for i, packet := range packets {
+		after := int64(packet.Timestamp-packets[0].Timestamp) / rtpFrameTime
+		if i == len(greetings) || !packet.Marker || after != greetings[i] {
+			t.Fatalf("packet %d after %d ticks, marker %v", i, after, packet.Marker)
+		}
 	}
 	decoder, err := opus.NewDecoder()
 	if err != nil {

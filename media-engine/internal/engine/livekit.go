@@ -20,6 +20,7 @@ var errNotPublished = errors.New("not published")
 type liveKitRoom struct {
 	listener   roomListener
 	sharing    *sharing
+	heardByAll bool
 	connection *connection
 	track      atomic.Pointer[lksdk.LocalTrack]
 
@@ -30,9 +31,11 @@ type liveKitRoom struct {
 }
 
 // newLiveKitRooms makes the rooms of one engine.
-func newLiveKitRooms() newRoom {
-	s := &sharing{open: map[door]*connection{}}
-	return func(listener roomListener) room { return &liveKitRoom{listener: listener, sharing: s} }
+func newLiveKitRooms(heardByAll bool) newRoom {
+	s := &sharing{open: map[door]*connection{}, twoPeers: map[string]bool{}}
+	return func(listener roomListener) room {
+		return &liveKitRoom{listener: listener, sharing: s, heardByAll: heardByAll}
+	}
 }
 
 func (r *liveKitRoom) join(ctx context.Context, to invitation) (err error) {
@@ -65,6 +68,8 @@ func (r *liveKitRoom) subscribe(identity string) error {
 				return err
 			}
 			r.asked[sid] = true
+			// The server would ask for an offer too, a sixth of a second later.
+			r.connection.negotiate()
 		}
 		r.listener.onMuted(identity, publication.IsMuted())
 	}
@@ -94,7 +99,7 @@ func (r *liveKitRoom) publish() error {
 		return errNotPublished
 	}
 	// Before a track is known to anybody: until then, everybody might subscribe. Once is enough for all.
-	if !r.connection.restricted {
+	if !r.connection.restricted && !r.heardByAll {
 		r.connection.restricted = true
 		r.allow("")
 	}
@@ -113,7 +118,11 @@ func (r *liveKitRoom) publish() error {
 	return nil
 }
 
-func (r *liveKitRoom) allow(identity string) { r.connection.permit(r, identity) }
+func (r *liveKitRoom) allow(identity string) {
+	if !r.heardByAll {
+		r.connection.permit(r, identity)
+	}
+}
 
 // ready asks for the connection too: what is written to a bound track before DTLS is up is dropped without a word.
 func (r *liveKitRoom) ready() bool {

@@ -158,7 +158,7 @@ func freePort(t *testing.T) int {
 }
 
 func realEngine(t *testing.T) *fakeWorker {
-	return startEngine(t, newLiveKitRooms(), limits{joinLimit, absentLimit})
+	return startEngine(t, newLiveKitRooms(false), limits{joinLimit, absentLimit})
 }
 
 const (
@@ -423,7 +423,7 @@ func TestAServerThatIsStartedAgainHasTheCallBack(t *testing.T) {
 
 func TestWhoDoesNotComeBackHasLeft(t *testing.T) {
 	s := startSFU(t)
-	w := startEngine(t, newLiveKitRooms(), limits{joinLimit, 4 * time.Second})
+	w := startEngine(t, newLiveKitRooms(false), limits{joinLimit, 4 * time.Second})
 	other := realEngine(t)
 	w.tell(agent, join(s.url, s.token("call", "the agent", livekit.ParticipantInfo_AGENT)))
 	w.until(agent, "joined")
@@ -447,7 +447,7 @@ func TestASilentServerIsATimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer hole.Close()
-	w := startEngine(t, newLiveKitRooms(), limits{join: 300 * time.Millisecond})
+	w := startEngine(t, newLiveKitRooms(false), limits{join: 300 * time.Millisecond})
 	before := runtime.NumGoroutine()
 	const joins = 20
 	for leg := range uint32(joins) {

@@ -18,6 +18,9 @@ const (
 	hushFrames = 2
 )
 
+// greetings are the ticks after a subscription in which something is sent at least, be it silence: see greet.
+var greetings = [...]int64{0, 2, 6, 15, 50, 150}
+
 // mouth sends what the agent says as Opus packets.
 //
 // RTP time follows the ticks, also those in which nothing is sent: a receiver would take time that stands still in a
@@ -32,7 +35,8 @@ type mouth struct {
 	number   int64 // of the last tick in which it spoke
 	speaking bool
 	hushed   int
-	greets   bool           // somebody who has just subscribed is owed a packet
+	greeted  int            // how many greetings were sent
+	greetsAt int64          // the tick that they count from; 0: the next one
 	impaired *badMicrophone // nil, except with callers of tests
 	packet   rtp.Packet
 	timeBase uint32
@@ -49,6 +53,7 @@ func (m *mouth) start() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.encoder = encoder
+	m.greeted = len(greetings)
 	m.timeBase = rand.Uint32()
 	m.packet.Header = rtp.Header{Version: 2, SequenceNumber: uint16(rand.Uint32())}
 	return nil
@@ -81,36 +86,47 @@ func (m *mouth) tick(number int64, to room) {
 	speaking, events := m.queue.Next(&m.frame)
 	if speaking {
 		m.send(number, to)
-		m.speaking, m.hushed, m.greets = true, 0, false
+		m.speaking, m.hushed = true, 0
 	} else {
 		m.hush(number, to)
 	}
 	m.tellAll(events, monotime.Us())
 }
 
-// greet has something sent to who has just subscribed, be it silence: until the first packet livekit-server makes some
-// up, 50 a second for 5 s, so that SDKs notice the track. That is half of what it costs when a call comes in, and the
-// track is noticed 100 ms later.
+// greet has something sent to who has just subscribed, be it silence. Until the first packet livekit-server makes some
+// up, 50 a second for 5 s, so that SDKs notice the track; that is half of what it costs when a call comes in. A few serve
+// as well. More than one, as a subscriber that learns by signalling what the packets are throws away those that overtake it.
 func (m *mouth) greet() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.greets = true
+	m.greeted, m.greetsAt = 0, 0
+}
+
+// greets tells if one who has just subscribed is owed a packet in this tick.
+func (m *mouth) greets(number int64) bool {
+	if m.greeted == len(greetings) {
+		return false
+	}
+	if m.greetsAt == 0 {
+		m.greetsAt = number
+	}
+	if number-m.greetsAt < greetings[m.greeted] {
+		return false
+	}
+	m.greeted++
+	return true
 }
 
 // hush sends silence after the last sound: a receiver for which nothing comes takes that for loss, and goes on with the
 // sound for 60 ms and more by guessing.
 func (m *mouth) hush(number int64, to room) {
-	if !m.speaking && !m.greets {
+	if greets := m.greets(number); !m.speaking && !greets {
 		return
-	}
-	if !m.speaking {
-		m.hushed = 0
 	}
 	clear(m.frame[:])
 	m.send(number, to)
 	m.hushed++
-	m.speaking = m.hushed < hushFrames
-	m.greets = false
+	m.speaking = m.speaking && m.hushed < hushFrames
 }
 
 func (m *mouth) send(number int64, to room) {

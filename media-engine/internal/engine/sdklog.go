@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"regexp"
 
+	"github.com/livekit/protocol/livekit"
 	"github.com/livekit/protocol/logger"
 	lksdk "github.com/livekit/server-sdk-go/v2"
 )
@@ -12,6 +13,13 @@ import (
 // restarting is what the SDK says right before it joins a room anew. It has no callback for that: see
 // forgetParticipants. The integration test notices if a later version says something else.
 const restarting = "restarting connection..."
+
+// configuring is what the SDK says as it takes the server's settings, with the ICE servers among them, right before it
+// listens to the server. See noteOffer.
+const configuring = "Using ICE servers"
+
+// notedBefore is what it says when it then finds that its offer is noted down already.
+const notedBefore = "could not set local description offer"
 
 // aToken is what a token looks like, also one that was cut off: the server repeats those that it refuses.
 var aToken = regexp.MustCompile(`eyJ[\w-]*(\.[\w-]*){0,2}`)
@@ -25,11 +33,19 @@ func RouteSDKLogs() { lksdk.SetLogger(sdkLogger{}) }
 
 // sdkLogger is the SDK's logger. It keeps values to itself where they could be secrets: whole requests and responses.
 type sdkLogger struct {
-	onRestart func()
-	with      []any
+	onRestart   func()
+	onConfigure func([]*livekit.ICEServer)
+	with        []any
 }
 
-func (l sdkLogger) Debugw(string, ...any) {}
+func (l sdkLogger) Debugw(text string, values ...any) {
+	if text != configuring || l.onConfigure == nil || len(values) < 2 {
+		return
+	}
+	if servers, ok := values[1].([]*livekit.ICEServer); ok {
+		l.onConfigure(servers)
+	}
+}
 
 func (l sdkLogger) Infow(text string, values ...any) {
 	if text == restarting && l.onRestart != nil {
@@ -43,6 +59,9 @@ func (l sdkLogger) Warnw(text string, err error, values ...any) {
 }
 
 func (l sdkLogger) Errorw(text string, err error, values ...any) {
+	if text == notedBefore && l.onConfigure != nil {
+		return
+	}
 	l.log(slog.LevelInfo, text, err, values)
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync"
 )
@@ -21,19 +22,18 @@ type invitation struct {
 // door is what a shared connection is known by.
 type door struct{ url, room, identity string }
 
-// sharing are the connections that may be shared.
+// sharing are the connections of an engine that may be shared, and what its joins have found out about servers.
 type sharing struct {
 	mu   sync.Mutex
 	open map[door]*connection
+	// twoPeers are the servers, by URL, that need two peer connections: see errMuteAnswer.
+	twoPeers map[string]bool
 }
 
 // connect gives the leg a connection, whose join may still be under way.
 func (s *sharing) connect(ctx context.Context, to invitation, leg *liveKitRoom) (*connection, error) {
 	if !to.shared {
-		c := newConnection(false)
-		c.add(leg)
-		c.join(ctx, to.url, to.token)
-		return c, nil
+		return s.connectAlone(ctx, to, leg), nil
 	}
 	at, err := doorOf(to.url, to.token)
 	if err != nil {
@@ -50,11 +50,39 @@ func (s *sharing) connect(ctx context.Context, to invitation, leg *liveKitRoom) 
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), joinLimit)
 		go func() {
 			defer cancel()
-			c.join(ctx, to.url, to.token)
+			s.join(ctx, c, to)
 		}()
 	}
 	c.add(leg)
 	return c, nil
+}
+
+// connectAlone joins at once, and once more where the server needs two peer connections, which nobody knew.
+func (s *sharing) connectAlone(ctx context.Context, to invitation, leg *liveKitRoom) *connection {
+	for {
+		c := newConnection(false)
+		c.add(leg)
+		if !errors.Is(s.join(ctx, c, to), errMuteAnswer) || ctx.Err() != nil {
+			return c
+		}
+		c.remove(leg)
+		c.room.Disconnect()
+	}
+}
+
+// join joins in the way that this server is known to need, and remembers if it needs another one.
+func (s *sharing) join(ctx context.Context, c *connection, to invitation) error {
+	s.mu.Lock()
+	onePeer := !s.twoPeers[to.url]
+	s.mu.Unlock()
+	c.join(ctx, to.url, to.token, onePeer)
+	if errors.Is(c.err, errMuteAnswer) {
+		slog.Warn("livekit-server enables no video codec, so calls take two peer connections; add video/VP8 to enabled_codecs")
+		s.mu.Lock()
+		s.twoPeers[to.url] = true
+		s.mu.Unlock()
+	}
+	return c.err
 }
 
 // leave takes a leg out of its connection, and the connection with its last leg out of the room.

@@ -249,7 +249,8 @@ class Session:
 
     async def _take_lease(self) -> None:
         self.lease = await self._tools.orchestrator.lease(self.job.call, self.job.room)
-        self._feed(LeaseGranted(self.lease.admitted))
+        by_room_token = self.lease.kind is wire.CallKind.WEBRTC
+        self._feed(LeaseGranted(self.lease.admitted, self.lease.participant if by_room_token else ""))
 
     async def _join(self) -> None:
         """Joins the room and starts the pipeline at the same time: providers connect while the phone is dialled."""

@@ -20,7 +20,7 @@ def agent() -> None:
 
     from trunkline.agent.pipeline.loguru_bridge import route_loguru
     from trunkline.agent.tls import share_tls_contexts
-    from trunkline.cli.heap import settle_heap
+    from trunkline.cli.heap import load_late_modules, settle_heap
     from trunkline.logs import configure_logs
     from trunkline.settings import settings
 
@@ -37,6 +37,7 @@ def agent() -> None:
 
     async def run() -> None:
         worker = Worker(config)
+        load_late_modules()
         settle_heap()
         await worker.run()
 

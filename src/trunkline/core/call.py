@@ -5,7 +5,9 @@ agent's track is published only when the call is admitted, because publishing is
 
     LEASING -> JOINING -> WAITING -> ADMITTING -> PUBLISHING -> BRIDGED -> ENDED
                              |                        ^
-                             +--- admitted before ----+
+                             +-- needs no asking -----+
+
+Nobody is asked for a caller whom an earlier worker let in, nor for one whose identity only a room token of ours gives.
 
 Every state but BRIDGED and ENDED has a time limit, so that no caller is left in silence.
 """
@@ -53,9 +55,15 @@ class CallTimes:
 
 @dataclass(frozen=True, slots=True)
 class LeaseGranted:
-    """The orchestrator gave this worker the call; `admitted` where an earlier worker had let the caller in."""
+    """The orchestrator gave this worker the call.
+
+    Args:
+        admitted: An earlier worker had let the caller in.
+        expected: The caller's identity, where a room token of ours proves it; empty: a call token does.
+    """
 
     admitted: bool
+    expected: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +188,7 @@ class CallMachine:
         self.state = CallState.LEASING
         self.termination: Termination | None = None
         self._admitted = False
+        self._expected = ""
         self._early: CallerJoined | None = None
         self._caller = ""
         self._caller_left = False
@@ -205,7 +214,7 @@ class CallMachine:
         return self._end(_ABANDONED if self._caller_left else TIMED_OUT[self.state], now)
 
     def _on_lease(self, event: LeaseGranted, now: float) -> list[CallEffect]:
-        self._admitted = event.admitted
+        self._admitted, self._expected = event.admitted, event.expected
         self._enter(CallState.JOINING, now)
         return [JoinRoom()]
 
@@ -220,7 +229,7 @@ class CallMachine:
 
     def _on_caller(self, event: CallerJoined, now: float) -> list[CallEffect]:
         self._caller = event.identity
-        if self._admitted:
+        if self._admitted or (self._expected and event.identity == self._expected):
             self._enter(CallState.PUBLISHING, now)
             return [PublishTrack(event.identity)]
         self._enter(CallState.ADMITTING, now)

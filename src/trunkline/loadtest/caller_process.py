@@ -91,7 +91,7 @@ class TokenDoor:
         line = self._new_line(call.number)
         try:
             # In a shared room are the others' agents, too.
-            await line.join(grant["url"], grant["token"], wire.agent_prefix(call.call) if room else "")
+            call.joined_us = await line.join(grant["url"], grant["token"], wire.agent_prefix(call.call) if room else "")
             call.answered_us = await line.answered()
         except BaseException:
             await line.hang_up()
@@ -149,7 +149,7 @@ async def _caller_maker(job: Job, pacing: Pacing) -> AsyncIterator[NewLine]:
         yield lambda _number: WebRtcLine(pacing, job.script.coded)
         return
     impairment = impairment_of(job.script.impair, job.script.noise, job.script.seed)
-    engine = NativeEngine(Path(job.engine))
+    engine = NativeEngine(Path(job.engine), ["--heard-by-all"])
     await engine.start()
     try:
         yield lambda number: EngineLine(

@@ -46,6 +46,8 @@ class PlacedCall(CallResult):
     """One call of a load test."""
 
     outcome: Outcome = Outcome.PLACED
+    joined_us: int | None = None
+    """When it was in the room; phone calls have no such instant."""
     ended_us: int | None = None
     spoken_over: int = 0
     """Turns in which the agent was heard before the caller had finished."""
@@ -139,6 +141,7 @@ def call_message(call: PlacedCall) -> Message:
         "number",
         "problem",
         "dialled_us",
+        "joined_us",
         "answered_us",
         "outcome",
         "ended_us",

@@ -64,8 +64,8 @@ class EngineLine:
         self._names: dict[int, str] = {}
         self._sounds = 0
 
-    async def join(self, url: str, token: str, agent_prefix: str = "") -> None:
-        """Joins the room, waits for the agent, and opens the microphone for it.
+    async def join(self, url: str, token: str, agent_prefix: str = "") -> int:
+        """Joins the room, waits for the agent, and opens the microphone for it; the join in microseconds.
 
         Args:
             url: The SFU.
@@ -78,11 +78,13 @@ class EngineLine:
         """
         self._agent_prefix = agent_prefix
         self._leg = await self._engine.join(url, token, self)
+        joined_us = s_to_us(time.monotonic())
         if self._impairment is not None:
             self._leg.impair(self._impairment)
         # Who publishes something is told of at once, who only listens up to seconds later.
         await self._leg.publish()
         await self._leg.listen_to(await self._within(self._agent, "no agent came"))
+        return joined_us
 
     async def answered(self) -> int:
         """Waits until both hear each other; the instant in microseconds. Raises CallError after 20 s."""

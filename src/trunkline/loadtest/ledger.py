@@ -57,7 +57,8 @@ class Ledger:
             case {"ev": "call", "number": int(number), **rest}:
                 call = self.calls.setdefault(number, PlacedCall("", number))
                 call.call, call.problem, call.outcome = rest["call"], rest["problem"], Outcome(rest["outcome"])
-                call.dialled_us, call.answered_us = rest["dialled_us"], rest["answered_us"]
+                call.dialled_us, call.joined_us = rest["dialled_us"], rest["joined_us"]
+                call.answered_us = rest["answered_us"]
                 call.ended_us, call.spoken_over, call.heard_us = rest["ended_us"], rest["spoken_over"], rest["heard_us"]
                 if call.outcome in (Outcome.LOST, Outcome.REFUSED):
                     self.say(f"call {number} {call.outcome}: {call.problem}")

@@ -61,6 +61,7 @@ def text(found: dict[str, Any]) -> str:
         _line("Response, agent", found["agents"]["response_ms"]),
         _line("barge-in, ear", found["barge_in_ms"]),
         _line("dialled to answered", found["setup_ms"]),
+        _line("joined to answered", found["connect_ms"]),
         "",
         "RoundTrip: from the caller's first sound to the agent's first, so with reply_on=final it contains the burst.",
         "Response: from the caller's last sound. Ear: on the caller's clock. The stages add up to RoundTrip, agent.",

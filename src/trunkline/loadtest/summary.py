@@ -55,6 +55,7 @@ def summary(result: LoadResult, limits: Limits | None = None) -> dict[str, Any]:
         "response_ms": figures_of_ms(row.response_heard_ms for row in rows),
         "barge_in_ms": figures_of_ms(row.barge_in_ms for row in rows),
         "setup_ms": figures(_minus(call.answered_us, call.dialled_us) for call in result.calls),
+        "connect_ms": figures(_minus(call.answered_us, call.joined_us) for call in result.calls),
         "agents": {
             "turns": len(result.turns),
             "roundtrip_ms": figures(roundtrip_us(turn) for turn in answered),

@@ -57,8 +57,15 @@ class WebRtcLine:
         self._name = ""
         self._left = False
 
-    async def join(self, url: str, token: str, _agent_prefix: str = "") -> None:
-        """Joins the room and opens the microphone; whatever agent can be heard is its own. Raises MediaError."""
+    async def join(self, url: str, token: str, _agent_prefix: str = "") -> int:
+        """Joins the room and opens the microphone; whatever agent can be heard is its own.
+
+        Returns:
+            The instant of the join, in microseconds.
+
+        Raises:
+            MediaError: the room can't be joined.
+        """
         self._room.on("track_subscribed", self._on_subscribed)
         self._room.on("participant_disconnected", lambda someone: self._on_ended(f"{someone.identity} left"))
         self._room.on("disconnected", self._on_disconnected)
@@ -70,12 +77,14 @@ class WebRtcLine:
             async with asyncio.timeout(JOIN_TIMEOUT_S):
                 # A cancelled connect that succeeds later makes the SDK end the whole process, so it is left alone.
                 await asyncio.shield(self._connecting)
+                joined_us = s_to_us(time.monotonic())
                 await self._room.local_participant.publish_track(track, options)
         except TimeoutError as error:
             raise MediaError(f"not in the room within {JOIN_TIMEOUT_S:.0f} s") from error
         except (rtc.ConnectError, rtc.participant.PublishTrackError) as error:
             raise MediaError(f"can't join the room: {error}") from error
         self._spawn(self._pace(self._source))
+        return joined_us
 
     async def answered(self) -> int:
         """Waits for the agent's track; the instant in microseconds. Raises CallError after 20 s."""
