@@ -174,7 +174,16 @@ def spoken(start_us: int = 1_000_000, heard_us: int | None = 2_400_000) -> Calle
 
 def placed(number: int, *turns: CallerTurn, outcome: Outcome = Outcome.COMPLETED, problem: str = "") -> PlacedCall:
     return PlacedCall(
-        f"web-{number}", number, list(turns), problem, None, 0, 500_000, outcome=outcome, ended_us=9_000_000
+        f"web-{number}",
+        number,
+        list(turns),
+        problem,
+        None,
+        0,
+        500_000,
+        outcome=outcome,
+        ended_us=9_000_000,
+        joined_us=380_000,
     )
 
 
@@ -280,7 +289,7 @@ def test_summary_shows_both_sides_and_stages_that_add_up() -> None:
     assert sum(stage["avg"] for stage in found["agents"]["stages_ms"].values()) == 1300.0
     assert sum(found["waterfall_ms"].values()) == 1400.0
     assert found["reply_on"] == ["final"]
-    assert found["setup_ms"]["p50"] == 500.0
+    assert (found["setup_ms"]["p50"], found["connect_ms"]["p50"]) == (500.0, 120.0)
     text = report.text(found)
     assert "local speech" in text
     assert "Response, ear" in text

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import httpx
+import aiohttp
 import uvloop
 
 from trunkline.core import wire
@@ -76,7 +76,7 @@ class TokenDoor:
         new_line: Makes a caller, by its number.
     """
 
-    def __init__(self, job: Job, http: httpx.AsyncClient, new_line: NewLine) -> None:
+    def __init__(self, job: Job, http: aiohttp.ClientSession, new_line: NewLine) -> None:
         self._url = job.orchestrator_url.rstrip("/") + "/token"
         self._headers = {"Authorization": f"Bearer {job.api_key}"}
         self._http = http
@@ -101,28 +101,28 @@ class TokenDoor:
     async def _grant(self, room: str) -> dict[str, Any]:
         try:
             async with asyncio.timeout(TOKEN_TIMEOUT_S):
-                answer = await self._http.post(
-                    self._url, json={"role": "caller", "shared": room}, headers=self._headers
-                )
-        except (httpx.HTTPError, TimeoutError) as error:
+                request = {"role": "caller", "shared": room}
+                async with self._http.post(self._url, json=request, headers=self._headers) as answer:
+                    status, text = answer.status, await answer.text()
+        except (aiohttp.ClientError, TimeoutError) as error:
             raise UpstreamUnavailableError("orchestrator", f"no token: {str(error) or type(error).__name__}") from error
         try:
-            body: dict[str, Any] = answer.json()
-            if answer.status_code >= 400:
-                raise CallRefusedError(f"{answer.status_code} {body.get('detail', '')}", answer.status_code)
+            body: dict[str, Any] = json.loads(text)
+            if status >= 400:
+                raise CallRefusedError(f"{status} {body.get('detail', '')}", status)
             return {name: str(body[name]) for name in ("call", "url", "token")}
         except (ValueError, KeyError, AttributeError) as error:
-            raise CallError(f"/token answered {answer.status_code} with something else than a token") from error
+            raise CallError(f"/token answered {status} with something else than a token") from error
 
 
 async def _run(pacing: Pacing) -> None:
     async with _lines_in() as lines:
         async with asyncio.timeout(START_TIMEOUT_S):
             job = Job.decode(await lines.readline())
-        limits = httpx.Limits(max_connections=50)
         async with (
             _caller_maker(job, pacing) as new_line,
-            httpx.AsyncClient(limits=limits, timeout=TOKEN_TIMEOUT_S, trust_env=False) as http,
+            # Its own limit of connections holds: a hundred.
+            aiohttp.ClientSession(trust_env=False) as http,
         ):
             tell({"ev": "ready"})
             async with asyncio.timeout(START_TIMEOUT_S):

@@ -126,7 +126,8 @@ def _figures(found: dict[str, Any]) -> str:
         ("Response, agent", agents["response_ms"]),
         ("barge-in to silence, ear", found["barge_in_ms"]),
         ("dialled to answered", found["setup_ms"]),
-        ("joined to answered", found["connect_ms"]),
+        # Runs of before have none.
+        *([("joined to answered", found["connect_ms"])] if "connect_ms" in found else []),
     ]
     rows = [
         [_e(name), str(values["count"]), *(_number(values[column]) for column in PERCENTILES)]
