@@ -145,7 +145,7 @@ def judge_hundred(options: argparse.Namespace) -> int:
 def judge_phone(options: argparse.Namespace) -> int:
     """`make bench-phone`: the most phone calls at once that keep the limits."""
     carried, others = 0, options.others
-    for calls in (10, 20, 30, 40, 50, 60):
+    for calls in (10, 20, 30, 40, 45, 50, 60):
         options.calls, options.workers, options.ramp = calls, max(2, -(-calls // 25)), 5
         options.others = ["--via", "sip", "--talk", "0.3", "--duration", str(options.seconds or 60), *others]
         if judge(f"{calls} phone calls over SIP; providers emulated", limits_of_any(measured(options), calls)):
