@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
+import aiohttp
 from livekit import api
 
 from trunkline.core.errors import UpstreamUnavailableError
@@ -89,7 +89,7 @@ class Scene:
 async def trunkline(scene: Scene, new_line: NewLine, orders: list[Order]) -> AsyncIterator[Contestant]:
     """One worker with its media engine, an orchestrator and a metrics collector."""
     plan = scene.plan("trunkline", services=True)
-    async with Stack(plan) as stack, httpx.AsyncClient(timeout=10, trust_env=False) as http:
+    async with Stack(plan) as stack, aiohttp.ClientSession(trust_env=False) as http:
         pid = {name: process.pid or 0 for name, process in stack.processes.items()}
         job = Job(plan.env["ORCH_URL"], plan.env["ORCH_API_KEY"], Script("", 0.0, 0), orders)
         door = TokenDoor(job, http, new_line)

@@ -223,7 +223,7 @@ class Decoder:
         alike = (heard * chord).reshape(-1, WINDOW // PIECE, PIECE).sum(axis=2)
         likeness = (alike / (chord * chord).reshape(-1, PIECE).sum(axis=1)).ravel()
         # Where the sum of what speaks for the chord is greatest: a lost packet inside it does not end the search.
-        usual = np.sort(likeness[-4:])[1:3].mean()
+        usual = max(np.sort(likeness[-4:])[1:3].mean(), 1e-6)  # the newest may be silence already
         votes = np.clip(likeness / usual, -1, 1.5) - 0.5
         pieces = int(np.argmax(np.cumsum(votes[::-1]))) + 1
         return max(0, self.position - pieces * PIECE)
