@@ -63,8 +63,8 @@ def loadtest(
     max_p95_ms: Annotated[float | None, typer.Option(help=_LIMIT)] = None,
     max_p99_ms: Annotated[float | None, typer.Option(help=_LIMIT)] = None,
     max_barge_in_p95_ms: Annotated[float | None, typer.Option(help="From interruption to silence, in ms.")] = None,
-    max_lost: Annotated[int, typer.Option(help="Failed calls and unanswered turns.")] = 0,
-    max_wrong: Annotated[int, typer.Option(help="Answers to other words than the caller's last.")] = 0,
+    max_lost: Annotated[int, typer.Option(min=0, help="Failed calls and unanswered turns.")] = 0,
+    max_wrong: Annotated[int, typer.Option(min=0, help="Answers to other words than the caller's last.")] = 0,
 ) -> None:
     """Call a running stack with many simulated callers, and report how long they wait for answers.
 
