@@ -54,7 +54,7 @@ TURNS = 20
 SHORTEST_S, LONGEST_S = 0.3, 10.0
 SPEECH_S = (2.0, 0.5)
 """Long and short answers in turn: where RTP time stands still, a short one is too soon over to be delayed."""
-GREETING_FRAMES = 2
+GREETING_FRAMES = 6
 """Silence for who has just subscribed."""
 HUSH_FRAMES = 2
 """Frames of silence with which the engine ends what it says, so that no receiver guesses on."""
