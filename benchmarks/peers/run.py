@@ -23,9 +23,9 @@ own has the figures with them.
 
 Not equal:
 - trunkline's voice activity has rules of its own around the model (levels, learned pauses of 160 to 800 ms) and shares
-  a run of the model between calls. It sends a recognizer only what may be speech, from the first frame that may be, with the
-  0.3 s before at once; peers send everything as it comes. The emulated recognizer counts its 150 ms from the arrival of
-  the first sample of speech.
+  a run of the model between calls. It sends a recognizer only what may be speech, from the first frame that may be,
+  with the 0.3 s before at once; peers send everything as it comes. The emulated recognizer counts its 150 ms from the
+  arrival of the first sample of speech.
 - Media: trunkline has its own engine in Go; the peers have LiveKit's Python SDK, as they come.
 - Pipecat: uvloop, no RTVI, and the caller's sound goes no further than the recognizer, which its defaults do not do.
   LiveKit Agents: 16 kHz, no text streams, no interruption (by the burst that is being answered), one process kept
