@@ -21,6 +21,7 @@ def test_it_lets_an_agent_into_one_room_to_speak_and_to_listen() -> None:
         "roomJoin": True,
         "room": "room-1",
         "canPublish": True,
+        "canPublishSources": ["microphone"],
         "canSubscribe": True,
         "canPublishData": True,
         "agent": True,

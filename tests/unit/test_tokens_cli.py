@@ -54,6 +54,7 @@ def test_a_caller_may_join_one_room_for_60_s() -> None:
         "roomJoin": True,
         "room": "room-test",
         "canPublish": True,
+        "canPublishSources": ["microphone"],
         "canSubscribe": True,
         "canPublishData": True,
         "agent": False,

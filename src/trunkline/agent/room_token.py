@@ -6,6 +6,7 @@ import datetime
 
 from livekit import api
 
+from trunkline.core import wire
 from trunkline.settings import Settings
 
 TOKEN_TTL_S = 600.0
@@ -21,7 +22,13 @@ def agent_token(settings: Settings, room: str, identity: str) -> str:
         identity: The agent's.
     """
     grants = api.VideoGrants(
-        room_join=True, room=room, can_publish=True, can_subscribe=True, can_publish_data=True, agent=True
+        room_join=True,
+        room=room,
+        can_publish=True,
+        can_publish_sources=[wire.PUBLISHED_SOURCE],
+        can_subscribe=True,
+        can_publish_data=True,
+        agent=True,
     )
     token = api.AccessToken(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
     # Of the kind "agent", which livekit-server does not count as a caller.

@@ -77,7 +77,13 @@ def mint_room_token(settings: Settings, room: str, identity: str, agent: bool) -
         agent: Marks it as an agent, which livekit-server does not count as a caller.
     """
     grants = api.VideoGrants(
-        room_join=True, room=room, can_publish=True, can_subscribe=True, can_publish_data=True, agent=agent
+        room_join=True,
+        room=room,
+        can_publish=True,
+        can_publish_sources=[wire.PUBLISHED_SOURCE],
+        can_subscribe=True,
+        can_publish_data=True,
+        agent=agent,
     )
     token = api.AccessToken(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
     token = token.with_identity(identity).with_grants(grants)
