@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import uvloop
 from benchmarks.emulated_stack import emulators
+from benchmarks.ending import end_in_order
 
 from trunkline.agent.clock import LoopClock
 from trunkline.agent.conversation import Conversation
@@ -200,6 +201,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=25)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--reply-on", choices=["first_partial", "stable_partial", "final"], default="first_partial")
+    end_in_order()
     for name, value in uvloop.run(bench(parser.parse_args())).items():
         print(f"{name:20} {value if isinstance(value, int) else format(value, '.2f')}")
 

@@ -22,6 +22,7 @@ from pathlib import Path
 import uvloop
 from benchmarks import conversation_failover, conversation_policies
 from benchmarks.emulated_stack import emulated_stack
+from benchmarks.ending import end_in_order, ended
 from benchmarks.limits import Limit, judge
 from loguru import logger
 
@@ -89,15 +90,12 @@ async def confusion(options: argparse.Namespace, folder: Path) -> list[Limit]:
     del folder
     small = ["--small"] if options.turns < conversation_policies.TURNS else []
     print("\nWho is taken for an interruption", flush=True)
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "benchmarks.barge_in", *small)
-    try:
-        code = await asyncio.wait_for(process.wait(), CONFUSION_LIMIT_S)
-    except TimeoutError:
-        code = -1
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    command = (sys.executable, "-m", "benchmarks.barge_in", *small)
+    async with ended(await asyncio.create_subprocess_exec(*command)) as process:
+        try:
+            code = await asyncio.wait_for(process.wait(), CONFUSION_LIMIT_S)
+        except TimeoutError:
+            code = -1
     return [Limit("confusion tables: exit code", code, most=0, least=0)]
 
 
@@ -141,6 +139,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, dest="folder", help="folder in which logs and figures stay")
     options = parser.parse_args()
+    end_in_order()
     logger.remove()
     configure_logs(load_settings(log_level="ERROR", log_format="text"), "bench")
     if options.folder is not None:

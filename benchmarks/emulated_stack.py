@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.ending import ended
+
 from trunkline.cli.phone_door import phone_placer
 from trunkline.cli.placing import Exchange
 from trunkline.loadtest.load_test import new_folder, run_load_test
@@ -32,7 +34,6 @@ from trunkline.stack.stack import Stack
 
 HOST = "127.0.0.1"
 START_S = 30.0
-STOP_S = 5.0
 KEPT = ("PATH", "HOME", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "VIRTUAL_ENV")
 """All that a bench's stack gets of the environment: else a developer's own settings would be measured."""
 
@@ -64,20 +65,12 @@ async def emulators(profile: str = "", seed: int = 0) -> AsyncIterator[EmulatedP
     """
     command = [sys.executable, "-m", "trunkline.emulators", "--profile", profile, "--seed", str(seed)]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    try:
+    async with ended(process):
         assert process.stdout is not None
         ready = await asyncio.wait_for(process.stdout.readline(), START_S)
         if not ready:
             raise SystemExit("the emulators did not start")
         yield EmulatedProviders(json.loads(ready)["url"], process.pid)
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), STOP_S)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.emulated_stack import HOST, emulators, quiet
+from benchmarks.ending import end_in_order, ended
 from benchmarks.limits import Limit, judge
 
 from trunkline.settings import load_settings
@@ -92,8 +93,8 @@ async def call(options: argparse.Namespace, env: dict[str, str], parts: dict[str
         *(text for name, pid in parts.items() for text in ("--part", f"{name}={pid}")),
         *options.others,
     ]
-    load = await asyncio.create_subprocess_exec(*command, env=env)
-    code = await load.wait()
+    async with ended(await asyncio.create_subprocess_exec(*command, env=env)) as load:
+        code = await load.wait()
     print("\nproviders emulated", flush=True)
     return code
 
@@ -172,6 +173,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0, help="another length for --judge and --phone, to try them")
     parser.add_argument("others", nargs="*", metavar="-- OPTION", help="more options of `trunkline loadtest`")
     options = parser.parse_args()
+    end_in_order()
     if options.judge:
         sys.exit(judge_hundred(options))
     sys.exit(judge_phone(options) if options.phone else asyncio.run(run(options)))

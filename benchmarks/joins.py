@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import uvloop
+from benchmarks.ending import end_in_order
 from benchmarks.media import native, show
 from tests.sfu import LiveKit, serve_livekit
 
@@ -113,6 +114,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=5.0, help="within which they come")
     options = parser.parse_args()
+    end_in_order()
     show(f"{options.calls} calls within {options.seconds:g} s", uvloop.run(bench(options.calls, options.seconds)))
 
 

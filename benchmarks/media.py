@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 import uvloop
 from benchmarks import phone_calls
+from benchmarks.ending import end_in_order, ended
 from benchmarks.limits import Limit, judge
 from benchmarks.noise import burst
 from tests.sfu import LiveKit, serve_livekit
@@ -168,35 +169,34 @@ async def measure(livekit: LiveKit, engine_name: str, calls: int, seconds: float
     tokens = [livekit.token(f"room-{n}", f"caller-{n}") for n in range(calls)]
     command = [sys.executable, "-m", "benchmarks.media", "--callers", livekit.url]
     command += ["--seconds", str(seconds), "--jitter-max-ms", str(jitter_ms)]
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 24
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write((json.dumps(tokens) + "\n").encode())
-    agents = [EchoAgent() for _ in range(calls)]
-    for number, agent in enumerate(agents):
-        token = livekit.token(f"room-{number}", f"agent-{number}", agent=True)
-        agent.leg = await engine.join(livekit.url, token, agent)
-        await agent.leg.listen_to(f"caller-{number}")
-        await agent.leg.publish()
-    if (await process.stdout.readline()).strip() != b"joined":
-        raise SystemExit("the callers did not join")
-    await asyncio.sleep(2.0)
-    process.stdin.write(b"go\n")
-    frames, began = sum(agent.frames for agent in agents), time.monotonic()
-    python, engine_cpu = time.process_time(), processor_s(pid) if pid else 0.0
-    await asyncio.sleep(seconds)
-    elapsed = time.monotonic() - began
-    python, engine_cpu = time.process_time() - python, (processor_s(pid) if pid else 0.0) - engine_cpu
-    frames = sum(agent.frames for agent in agents) - frames
-    told = json.loads(await process.stdout.readline())
-    heard = [told["stats"], *([asdict(await engine.stats())] if isinstance(engine, NativeEngine) else [])]
-    received = sum(stats["received"] for stats in heard)
-    late = sum(stats["late"] for stats in heard)
-    memory = (memory_kib(pid or os.getpid()) - memory_before) / 1024
-    await process.wait()
-    await engine.close()
+    pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE, "limit": 1 << 24}
+    async with ended(await asyncio.create_subprocess_exec(*command, **pipes)) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write((json.dumps(tokens) + "\n").encode())
+        agents = [EchoAgent() for _ in range(calls)]
+        for number, agent in enumerate(agents):
+            token = livekit.token(f"room-{number}", f"agent-{number}", agent=True)
+            agent.leg = await engine.join(livekit.url, token, agent)
+            await agent.leg.listen_to(f"caller-{number}")
+            await agent.leg.publish()
+        if (await process.stdout.readline()).strip() != b"joined":
+            raise SystemExit("the callers did not join")
+        await asyncio.sleep(2.0)
+        process.stdin.write(b"go\n")
+        frames, began = sum(agent.frames for agent in agents), time.monotonic()
+        python, engine_cpu = time.process_time(), processor_s(pid) if pid else 0.0
+        await asyncio.sleep(seconds)
+        elapsed = time.monotonic() - began
+        python, engine_cpu = time.process_time() - python, (processor_s(pid) if pid else 0.0) - engine_cpu
+        frames = sum(agent.frames for agent in agents) - frames
+        told = json.loads(await process.stdout.readline())
+        heard = [told["stats"], *([asdict(await engine.stats())] if isinstance(engine, NativeEngine) else [])]
+        received = sum(stats["received"] for stats in heard)
+        late = sum(stats["late"] for stats in heard)
+        memory = (memory_kib(pid or os.getpid()) - memory_before) / 1024
+        await process.wait()
+        await engine.close()
     road = sorted(told["road"])
     return {
         "calls": calls,
@@ -273,6 +273,7 @@ def main() -> None:
     parser.add_argument("--limits", action="store_true", help="all runs, judged; about nine minutes")
     parser.add_argument("--callers", metavar="URL", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    end_in_order()
     if options.callers:
         uvloop.run(callers(options.callers, json.loads(sys.stdin.readline()), options.seconds, options.jitter_max_ms))
     elif options.limits:

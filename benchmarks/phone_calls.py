@@ -27,6 +27,7 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.ending import end_in_order
 from benchmarks.limits import Limit, judge
 from benchmarks.noise import burst
 from tests.phone_stack import PhoneStack, open_phone_stack
@@ -200,6 +201,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--codec", default="pcmu", help="g722, pcmu, pcma, or several with commas between")
     options = parser.parse_args()
+    end_in_order()
     try:
         found = uvloop.run(measure_phone_calls(options.calls, options.seconds, options.codec))
     except TrunklineError as error:

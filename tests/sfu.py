@@ -64,8 +64,10 @@ async def serve_livekit(folder: Path) -> AsyncIterator[LiveKit]:
         try:
             await _until_up(f"http://127.0.0.1:{port}/")
             livekit = api.LiveKitAPI(f"http://127.0.0.1:{port}", KEY, SECRET)
-            yield LiveKit(f"ws://127.0.0.1:{port}", livekit, p.pid)
-            await livekit.aclose()
+            try:
+                yield LiveKit(f"ws://127.0.0.1:{port}", livekit, p.pid)
+            finally:
+                await livekit.aclose()
         finally:
             p.kill()
 

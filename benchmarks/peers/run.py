@@ -58,6 +58,7 @@ import uvloop
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from benchmarks.emulated_stack import emulators
+from benchmarks.ending import end_in_order
 from benchmarks.peers import table
 from benchmarks.peers.contestants import CONTESTANTS, Contestant, Scene
 from benchmarks.peers.processes import use
@@ -237,6 +238,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.steps != sorted(set(options.steps)) or options.steps[0] < 1:
         parser.error("--steps must rise")
+    end_in_order()
     configure_logs(load_settings(log_level="WARNING", log_format="text"), "callers")
     sys.exit(uvloop.run(within_time(options)))
 
