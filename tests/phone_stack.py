@@ -17,7 +17,7 @@ import numpy as np
 
 from tests.sfu import access_token
 from trunkline.loadtest.phone import Phone, PhoneLine
-from trunkline.media.engine import CallerFrame, MediaEvent, MediaLeg, ParticipantJoined, ParticipantKind
+from trunkline.media.engine import CallerFrame, MediaEvent, MediaLeg, ParticipantJoined, ParticipantKind, TrackHeard
 from trunkline.media.native import NativeEngine
 from trunkline.orchestrator.livekit_admin import LiveKitAdmin
 from trunkline.settings import load_settings
@@ -37,11 +37,13 @@ class EchoAgent:
 
     Args:
         utterance: The sound it is sending back, counted from 1.
+        heard: Set once the phone's end has subscribed: what is said before is lost.
     """
 
     leg: MediaLeg | None = None
     phone: asyncio.Future[str] = field(default_factory=asyncio.Future)
     utterance: int = 0
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
     loud_until: float = 0.0
     frames: int = 0
 
@@ -61,6 +63,8 @@ class EchoAgent:
     def on_event(self, event: MediaEvent) -> None:
         if isinstance(event, ParticipantJoined) and event.kind is ParticipantKind.PHONE and not self.phone.done():
             self.phone.set_result(event.identity)
+        elif isinstance(event, TrackHeard):
+            self.heard.set()
 
     async def answer(self) -> None:
         """Waits for the phone; it is answered once our track is there."""

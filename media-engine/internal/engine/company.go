@@ -3,6 +3,8 @@ package engine
 import (
 	"sync"
 	"time"
+
+	"github.com/trunkline/trunkline/media-engine/internal/mediapb"
 )
 
 // company is who else is in the room. Those who vanish together with our connection are held back: nobody says that
@@ -20,6 +22,7 @@ type company struct {
 }
 
 type member struct {
+	kind mediapb.ParticipantJoined_Kind
 	// waiting runs while somebody is missed, and the connection is there.
 	waiting *time.Timer
 }
@@ -39,8 +42,16 @@ func (c *company) add(who participant) {
 		known.back()
 		return
 	}
-	c.members[who.identity] = &member{}
+	c.members[who.identity] = &member{kind: who.kind}
 	c.joined(who)
+}
+
+// isPhone tells if somebody who is known came over SIP.
+func (c *company) isPhone(identity string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known := c.members[identity]
+	return known != nil && known.kind == mediapb.ParticipantJoined_PHONE
 }
 
 // remove tells that somebody left, later and only if they stay away where the connection may be to blame.

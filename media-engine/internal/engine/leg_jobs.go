@@ -16,6 +16,10 @@ func (l *leg) listenTo(identity string) {
 		l.room.unsubscribe(before)
 		l.ear.forget()
 	}
+	l.mouth.setLead(0)
+	if l.company.isPhone(identity) {
+		l.mouth.setLead(phoneLead)
+	}
 	l.subscribe()
 	if visible && before != identity {
 		l.room.allow(identity)

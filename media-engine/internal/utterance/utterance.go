@@ -86,6 +86,15 @@ func (q *Queue) Idle() bool { return len(q.open) == 0 && !q.fading }
 // Paused is true from a pause that found something open, until resume or flush.
 func (q *Queue) Paused() bool { return q.paused }
 
+// Ready is true where Next has something to send, or to tell, without waiting for more samples.
+func (q *Queue) Ready() bool {
+	if q.fading || q.paused || len(q.open) == 0 {
+		return q.fading
+	}
+	u := &q.open[0]
+	return u.ended || len(u.waiting()) >= FrameSamples
+}
+
 // Play appends a copy of the samples to an utterance; one that was flushed or ended ignores them. A higher number waits
 // for the lower to end.
 func (q *Queue) Play(utterance uint32, pcm []int16) {

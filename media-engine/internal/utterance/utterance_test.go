@@ -419,3 +419,41 @@ func BenchmarkSpeak2s(b *testing.B) {
 		speak(&q, number, pcm)
 	}
 }
+
+func TestReadyTellsWhetherNextHasSomething(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 3))
+	var seen [2]int
+	var q Queue
+	for step := range 20_000 {
+		number := uint32(1 + step/40 + random.IntN(2))
+		switch random.IntN(7) {
+		case 0, 1:
+			q.Play(number, ramp(random.IntN(2*FrameSamples), 1))
+		case 2:
+			q.End(number)
+		case 3:
+			q.Pause()
+		case 4:
+			q.Resume()
+		case 5:
+			if random.IntN(10) == 0 {
+				q.Flush()
+			}
+		default:
+			ready := q.Ready()
+			frame, events := next(&q)
+			dry := len(events) == 1 && events[0].Kind == RanDry
+			if has := frame != nil || len(events) > 0 && !dry; has != ready {
+				t.Fatalf("step %d: ready is %v, but there came %d samples and %v", step, ready, len(frame), events)
+			}
+			if ready {
+				seen[1]++
+			} else {
+				seen[0]++
+			}
+		}
+	}
+	if min(seen[0], seen[1]) < 100 {
+		t.Fatalf("seen too rarely: %v", seen)
+	}
+}
