@@ -26,9 +26,24 @@ func stampArrivals(socket *net.UDPConn) {
 	})
 }
 
+// clocksApartUs is more than lies between two readings of clocks, unless the program had to wait in between.
+const clocksApartUs = 50
+
+// clocks are the monotonic clock and the wall's in the same instant, as far as a busy machine lets them be read so.
+func clocks() (us int64, wall time.Time) {
+	for range 4 {
+		us = monotime.Us()
+		wall = time.Now()
+		if monotime.Us()-us < clocksApartUs {
+			break
+		}
+	}
+	return us, wall
+}
+
 // arrivalUs is when a datagram arrived that was read just now, by the control message that came with it.
 func arrivalUs(control []byte) int64 {
-	nowUs, wall := monotime.Us(), time.Now()
+	nowUs, wall := clocks()
 	messages, err := syscall.ParseSocketControlMessage(control)
 	if err != nil {
 		return nowUs

@@ -69,7 +69,8 @@ func (g *gaps) arrived(header rtp.Header, payloadBytes int, atUs int64, sounding
 	}
 	// With packets lost between the two, time went on by one frame for each of them.
 	if sameStream && header.Timestamp == g.nextStamp+uint32(ahead-1)*g.frame {
-		us := atUs - g.lastUs
+		// The kernel stamps with another clock, and the two can't be compared to the last millisecond.
+		us := max(atUs-g.lastUs, 0)
 		g.all.add(us)
 		if g.sounding || sounding {
 			g.speech.add(us)

@@ -181,6 +181,7 @@ func TestGapsAreFoundBetweenWhatBelongsTogether(t *testing.T) {
 		"twice":             {[]arrival{{1, 0, 0, false}, {1, 0, 5, false}, {2, 160, 20, false}}, 1, 0, 0, 20, 0},
 		"keys between":      {[]arrival{{1, 0, 0, false}, {9, 1280, 160, false}}, 0, 0, 0, 0, 1},
 		"around the end":    {[]arrival{{65535, 0xffffffa0, 0, false}, {0, 64, 20, false}}, 1, 0, 0, 20, 0},
+		"clocks apart":      {[]arrival{{1, 0, 20, false}, {2, 160, 17, false}, {3, 320, 40, false}}, 2, 0, 0, 23, 0},
 		"time stood still":  {[]arrival{{1, 0, 0, false}, {2, 0, 20, false}}, 0, 0, 0, 0, 0},
 		"nothing was there": {nil, 0, 0, 0, 0, 0},
 	} {
