@@ -34,7 +34,7 @@ from trunkline.stack.stack import Stack
 
 HOST = "127.0.0.1"
 START_S = 30.0
-KEPT = ("PATH", "HOME", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "VIRTUAL_ENV")
+KEPT = ("PATH", "LD_LIBRARY_PATH", "HOME", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "VIRTUAL_ENV")
 """All that a bench's stack gets of the environment: else a developer's own settings would be measured."""
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trunkline.core.endpointing import (
+    TAIL_S,
     Endpointer,
     EndpointEvent,
     EndpointingParams,
@@ -106,6 +107,17 @@ def test_who_is_much_quieter_than_the_caller_was_is_somebody_else() -> None:
 def test_a_caller_who_shouted_is_heard_all_the_same_when_they_speak() -> None:
     listener = Listener().pause(1.0).hear(1.0, -8.0, 0.95).pause(1.0)
     assert len(listener.hear(0.6, -35.0, 0.9).starts()) == 2
+
+
+def test_a_last_syllable_that_the_detector_lost_is_speech() -> None:
+    listener = Listener().pause(1.0).speak(0.48).hear(0.06, SPEECH_DBFS, 0.1).pause(0.6)
+    assert listener.ends() == [pytest.approx(101.54, abs=0.001)]
+
+
+def test_a_sound_that_goes_on_and_is_no_speech_is_taken_for_a_syllable_at_most() -> None:
+    listener = Listener().pause(1.0).speak(0.48).hear(0.6, SPEECH_DBFS, 0.1)
+    [end] = listener.ends()
+    assert 101.48 < end <= 101.48 + TAIL_S + 1e-6
 
 
 def test_a_sound_in_the_hangover_is_not_part_of_the_speech() -> None:

@@ -31,6 +31,8 @@ LOUDEST_GATE_DBFS = -38.0
 
 DOUBT_S = 0.1
 """So much longer is waited where something is heard at the end of the hangover."""
+TAIL_S = 0.1
+"""A detector may lose the last syllable: as long as it is as loud as speech, and unbroken, it is speech for so long."""
 PAUSE_S = 0.08
 """A shorter silence is the closure of a plosive, not a pause."""
 SAME_THOUGHT_S = 1.0
@@ -145,6 +147,7 @@ class Endpointer:
         """
         self._frames.append((ended_at, level_dbfs))
         if self.speaking:
+            self._follow_tail(ended_at, level_dbfs)
             return self._end_if_silent(ended_at)
         # The floor is the noise's usual level. It sinks sooner than it rises, so that speech does not lift it.
         level = max(level_dbfs, SILENCE_DBFS)
@@ -228,7 +231,18 @@ class Endpointer:
             return SpeechContinues(self._voiced_s)
         if self._silent_since is None:
             self._silent_since = self._end(self._last_voiced_at)
+            for frame_ended_at, frame_dbfs in self._frames:
+                if frame_ended_at > self._silent_since:
+                    self._follow_tail(frame_ended_at, frame_dbfs)
         return self._end_if_silent(ended_at)
+
+    def _follow_tail(self, ended_at: float, level_dbfs: float) -> None:
+        """Moves the end to that of this frame, where the last syllable goes on in it."""
+        since = self._silent_since
+        if since is None or ended_at > self._last_voiced_at + TAIL_S or ended_at - FRAME_S > since + FRAME_S / 2:
+            return
+        if self.stands_out(level_dbfs):
+            self._silent_since = ended_at
 
     def _end_if_silent(self, now: float) -> SpeechPaused | SpeechEnded | None:
         """Ends the burst once the detector knows of silence, and that has lasted for the hangover."""

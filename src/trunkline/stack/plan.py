@@ -20,7 +20,7 @@ from trunkline.stack.ports import Ports
 from trunkline.stack.process import Spec
 from trunkline.stack.render import Value, redis_values, render, write_private
 
-_SERVER_ENV = ("PATH", "HOME", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "GOGC", "GOMAXPROCS")
+_SERVER_ENV = ("PATH", "LD_LIBRARY_PATH", "HOME", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "GOGC", "GOMAXPROCS")
 """All that the servers get of our environment: what they need is in their configuration."""
 _GO_ENV = {"GOGC": "400"}
 """Go collects garbage when twice of what is in use was allocated. Calls use little, and come in bursts: five times."""
