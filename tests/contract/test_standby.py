@@ -164,6 +164,28 @@ class TestHearing:
             assert line.service.switches == 0
             assert set(speech.states().values()) == {BreakerState.CLOSED}
 
+    @pytest.mark.parametrize("apart_s", [0.02, 0.6])
+    async def test_words_in_sound_that_is_taken_back_are_not_those_of_the_next_burst(
+        self, provider: str, apart_s: float
+    ) -> None:
+        """The end of a sentence that the network held up, or somebody in the background."""
+        async with shared("stt", provider) as speech, lines(speech, True) as line:
+            for number, taken_back in ((12, False), (77, True), (345, False)):
+                if taken_back:
+                    line.door.start_ahead()
+                    for _ in range(4):
+                        line.audio(bed(0.5).encode(number)[:1600])
+                        await asyncio.sleep(0.1)
+                    line.door.take_back()
+                    await asyncio.sleep(apart_s)
+                else:
+                    await speak(line, number)
+                    await asyncio.sleep(0.3)
+            await line.sink.until(lambda: len(line.texts(TranscriptionFrame)) >= 2)
+            await asyncio.sleep(0.5)
+            assert line.texts(TranscriptionFrame) == ["12 one two", "345 one two"]
+            assert line.errors == []
+
     async def test_without_a_standby_the_loss_is_told(self, provider: str) -> None:
         async with shared("stt", provider, faults={Fault.UNAUTHORIZED: 1.0}) as speech, lines(speech, True) as line:
             await speak(line, 12)

@@ -124,11 +124,15 @@ class HearingStage(Stage):
             case VADUserStartedSpeakingFrame():
                 if self._machine.state is HearingState.IDLE:
                     self._kept.clear()
-                self._feed(BurstBegan(self._ready(), sure=not isinstance(frame, SoundAheadFrame)))
+                sure = not isinstance(frame, SoundAheadFrame)
+                self._feed(BurstBegan(self._ready(), sure=sure))
+                self._kept.unsure(None if sure else self._current)
                 await self._hear(frame)
             case SpeechSureFrame():
+                self._kept.unsure(None)
                 self._feed(BurstSure(self._ready()))
             case SoundTakenBackFrame():
+                await self._take_back()
                 self._feed(BurstTakenBack())
             case SpeechGoesOnFrame():
                 self._feed(BurstBegan(self._ready(), goes_on=True))
@@ -149,6 +153,12 @@ class HearingStage(Stage):
         self._kept.add(frame)
         if self._current is not None:
             await self._give(self._current, frame)
+
+    async def _take_back(self) -> None:
+        """Has the recognizer be done with a noise that it was given: else its words for it come with the next ones."""
+        if self._kept.take_back(self._current):
+            assert self._current is not None
+            await self._slots[self._current].feed(VADUserStoppedSpeakingFrame())
 
     async def _move(self, provider: int) -> None:
         """Gives a recognizer all that is kept, and from then on what comes."""
@@ -174,7 +184,7 @@ class HearingStage(Stage):
             async def listen(message: Any) -> None:
                 self._feed(SignOfLife(index))
                 await take(message)
-                if row.finished(message) and index == self._machine.active:
+                if row.finished(message) and index == self._machine.active and not self._is_stale(index, message):
                     self._kept.understood()
                     self._feed(Understood(index, final=True))
                     if self._more_expected:
@@ -215,6 +225,9 @@ class HearingStage(Stage):
             self._kept.understood()
         elif heard_s is not None and self._current == index:
             self._kept.understood_until(index, heard_s)
+
+    def _is_stale(self, index: int, result: Any) -> bool:
+        return self._kept.is_stale(index, self._recognizers[index].row.heard_s(result))
 
     def _heard_s(self, index: int, frame: Frame) -> float | None:
         result = getattr(frame, "result", None)

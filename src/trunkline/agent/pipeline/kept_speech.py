@@ -32,7 +32,10 @@ class KeptSpeech:
         self.begin = 0
         self._frames: list[Frame] = []
         self._given_s = [0.0] * recognizers
+        # What was understood of these seconds of each one's audio is not wanted.
+        self._stale_from_s = [0.0] * recognizers
         self._stale_s = [0.0] * recognizers
+        self._unsure: tuple[int, float] | None = None
 
     def add(self, frame: Frame) -> None:
         """Keeps one more."""
@@ -72,15 +75,31 @@ class KeptSpeech:
 
     def abandon(self, recognizer: int) -> None:
         """What the recognizer was given so far is somebody else's now: its words about it are not wanted."""
-        self._stale_s[recognizer] = self._given_s[recognizer]
+        self._stale_from_s[recognizer], self._stale_s[recognizer] = 0.0, self._given_s[recognizer]
+
+    def unsure(self, recognizer: int | None) -> None:
+        """What the recognizer is given from now on may be no speech; None: it is."""
+        self._unsure = None if recognizer is None else (recognizer, self._given_s[recognizer])
+
+    def take_back(self, recognizer: int | None) -> bool:
+        """It was none: its words about it are not wanted. False where this one was not given all of it."""
+        unsure, self._unsure = self._unsure, None
+        if recognizer is None or unsure is None or unsure[0] != recognizer:
+            return False
+        self._stale_from_s[recognizer], self._stale_s[recognizer] = unsure[1], self._given_s[recognizer]
+        return True
 
     def is_stale(self, recognizer: int, heard_s: float | None) -> bool:
-        """Whether words that reach up to this second are about audio that it was relieved of."""
-        return heard_s is not None and heard_s <= self._stale_s[recognizer] + CLOSE_S and self._stale_s[recognizer] > 0
+        """Whether words that reach up to this second are about audio of which they are not wanted."""
+        if heard_s is None or self._stale_s[recognizer] == 0:
+            return False
+        begin_s = self._stale_from_s[recognizer]
+        return (begin_s == 0 or heard_s > begin_s + CLOSE_S) and heard_s <= self._stale_s[recognizer] + CLOSE_S
 
     def begin_anew(self, recognizer: int) -> None:
         """The recognizer has a new connection."""
-        self._given_s[recognizer] = self._stale_s[recognizer] = 0.0
+        self._given_s[recognizer] = self._stale_s[recognizer] = self._stale_from_s[recognizer] = 0.0
+        self._unsure = None
 
     def _drop(self, count: int) -> None:
         self._frames = list(islice(self._frames, count, None))
