@@ -121,7 +121,7 @@ func (m *mouth) hear(frame *mediapb.Frame) {
 func (m *mouth) tickImpaired(number int64) {
 	b := m.impaired
 	if m.encoder == nil || !b.out.ready() {
-		m.speaking, m.owed = false, 0
+		m.owed = 0
 		return
 	}
 	for range b.due(number) {
@@ -133,7 +133,7 @@ func (m *mouth) tickImpaired(number int64) {
 			b.out.sentUs = b.sentUs()
 			m.send(b.firstRTP+b.frames, b.out)
 		}
-		m.speaking, m.owed = speaking, 0
+		m.owed = 0
 		if speaking {
 			m.owed = hushFrames
 		}

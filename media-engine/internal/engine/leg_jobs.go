@@ -16,10 +16,11 @@ func (l *leg) listenTo(identity string) {
 		l.room.unsubscribe(before)
 		l.ear.forget()
 	}
-	l.mouth.setLead(0)
+	lead := int64(0)
 	if l.company.isPhone(identity) {
-		l.mouth.setLead(phoneLead)
+		lead = phoneLead
 	}
+	l.mouth.setLead(lead)
 	l.subscribe()
 	if visible && before != identity {
 		l.room.allow(identity)

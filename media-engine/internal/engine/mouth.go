@@ -37,11 +37,10 @@ type mouth struct {
 	queue    utterance.Queue
 	encoder  *opus.Encoder
 	sent     uint64
-	number   int64 // of the last tick in which it could speak
-	next     int64 // the first tick for whose time nothing was sent
-	lead     int64 // frames that are sent before their time
-	speaking bool
-	owed     int            // frames of silence
+	number   int64          // of the last tick in which it could speak
+	next     int64          // the first tick for whose time nothing was sent
+	lead     int64          // frames that are sent before their time
+	owed     int            // frames of silence that end what is said
 	greeted  int            // how many greetings were sent
 	greetsAt int64          // the tick that they count from; 0: the next one
 	impaired *badMicrophone // nil, except with callers of tests
@@ -83,7 +82,7 @@ func (m *mouth) tick(number int64, to room) {
 	}
 	m.number = number
 	if m.encoder == nil || !to.ready() {
-		m.speaking, m.owed = false, 0
+		m.owed = 0
 		return
 	}
 	m.next = max(m.next, number)
@@ -107,7 +106,7 @@ func (m *mouth) say(to room) {
 	speaking, events := m.queue.Next(&m.frame)
 	if speaking {
 		m.send(m.next, to)
-		m.speaking, m.owed = true, hushFrames
+		m.owed = hushFrames
 	} else {
 		m.hush(to)
 	}
@@ -148,24 +147,24 @@ func (m *mouth) greets() bool {
 // hush sends silence after the last sound: a receiver for which nothing comes takes that for loss, and goes on with the
 // sound for 60 ms and more by guessing.
 func (m *mouth) hush(to room) {
+	owed := m.owed
 	if m.greets() {
 		// With a lead as much as is mixed at once: what is left over would be played before the answer.
-		m.owed = max(m.owed, 1+int(m.lead))
+		owed = max(owed, 1+int(m.lead))
 	}
-	if m.owed == 0 {
+	if owed == 0 {
 		return
 	}
 	clear(m.frame[:])
 	m.send(m.next, to)
-	m.owed--
-	m.speaking = m.owed > 0
+	m.owed = owed - 1
 }
 
 func (m *mouth) send(number int64, to room) {
 	n, err := m.encoder.Encode(m.frame[:], m.payload[:])
 	if err == nil {
 		m.packet.Timestamp = m.timeBase + uint32(number)*rtpFrameTime
-		m.packet.Marker = !m.speaking
+		m.packet.Marker = m.owed == 0
 		m.packet.Payload = m.payload[:n]
 		err = to.send(&m.packet)
 	}

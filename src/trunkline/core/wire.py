@@ -29,9 +29,6 @@ CALLER_ATTRIBUTE = "sip.phoneNumber"
 
 CALL_TOKEN_AUDIENCE = "trunkline-call"  # noqa: S105
 
-PUBLISHED_SOURCE = "microphone"
-"""What LiveKit's token of a caller or an agent lets it publish: speech, no picture."""
-
 ROOM_PREFIX = "room-"
 
 SHARED_ROOM_PREFIX = "room-shared-"

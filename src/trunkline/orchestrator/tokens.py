@@ -6,7 +6,6 @@ does not have to carry its id. It is short because Twilio limits a SIP URI to 25
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import hmac
 import secrets
@@ -17,6 +16,7 @@ from livekit import api
 from trunkline.core import wire
 from trunkline.core.admission import AdmissionRefusedError, CallTokenClaims
 from trunkline.core.errors import Reason
+from trunkline.media.room_token import room_token
 from trunkline.settings import Settings
 
 _ALGORITHM = "HS256"
@@ -76,20 +76,7 @@ def mint_room_token(settings: Settings, room: str, identity: str, agent: bool) -
         identity: The participant.
         agent: Marks it as an agent, which livekit-server does not count as a caller.
     """
-    grants = api.VideoGrants(
-        room_join=True,
-        room=room,
-        can_publish=True,
-        can_publish_sources=[wire.PUBLISHED_SOURCE],
-        can_subscribe=True,
-        can_publish_data=True,
-        agent=agent,
-    )
-    token = api.AccessToken(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
-    token = token.with_identity(identity).with_grants(grants)
-    if agent:
-        token = token.with_kind("agent")
-    return token.with_ttl(datetime.timedelta(seconds=settings.call_token_ttl_s)).to_jwt()
+    return room_token(settings, room, identity, settings.call_token_ttl_s, agent=agent)
 
 
 def mint_view_token(settings: Settings, call: str) -> str:

@@ -184,7 +184,9 @@ class HearingStage(Stage):
             async def listen(message: Any) -> None:
                 self._feed(SignOfLife(index))
                 await take(message)
-                if row.finished(message) and index == self._machine.active and not self._is_stale(index, message):
+                if row.finished(message) and index == self._machine.active:
+                    if self._kept.is_stale(index, row.heard_s(message)):
+                        return
                     self._kept.understood()
                     self._feed(Understood(index, final=True))
                     if self._more_expected:
@@ -225,9 +227,6 @@ class HearingStage(Stage):
             self._kept.understood()
         elif heard_s is not None and self._current == index:
             self._kept.understood_until(index, heard_s)
-
-    def _is_stale(self, index: int, result: Any) -> bool:
-        return self._kept.is_stale(index, self._recognizers[index].row.heard_s(result))
 
     def _heard_s(self, index: int, frame: Frame) -> float | None:
         result = getattr(frame, "result", None)

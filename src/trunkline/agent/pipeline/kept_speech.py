@@ -6,6 +6,7 @@ seconds: that is how recognizers tell how far they heard.
 
 from __future__ import annotations
 
+import math
 from itertools import islice
 
 from pipecat.frames.frames import Frame, InputAudioRawFrame, VADUserStoppedSpeakingFrame
@@ -32,9 +33,8 @@ class KeptSpeech:
         self.begin = 0
         self._frames: list[Frame] = []
         self._given_s = [0.0] * recognizers
-        # What was understood of these seconds of each one's audio is not wanted.
-        self._stale_from_s = [0.0] * recognizers
-        self._stale_s = [0.0] * recognizers
+        # Words that reach beyond the first and up to the second of these seconds are not wanted.
+        self._stale_s = [(0.0, 0.0)] * recognizers
         self._unsure: tuple[int, float] | None = None
 
     def add(self, frame: Frame) -> None:
@@ -75,7 +75,7 @@ class KeptSpeech:
 
     def abandon(self, recognizer: int) -> None:
         """What the recognizer was given so far is somebody else's now: its words about it are not wanted."""
-        self._stale_from_s[recognizer], self._stale_s[recognizer] = 0.0, self._given_s[recognizer]
+        self._stale_s[recognizer] = (-math.inf, self._given_s[recognizer])
 
     def unsure(self, recognizer: int | None) -> None:
         """What the recognizer is given from now on may be no speech; None: it is."""
@@ -86,19 +86,17 @@ class KeptSpeech:
         unsure, self._unsure = self._unsure, None
         if recognizer is None or unsure is None or unsure[0] != recognizer:
             return False
-        self._stale_from_s[recognizer], self._stale_s[recognizer] = unsure[1], self._given_s[recognizer]
+        self._stale_s[recognizer] = (unsure[1] or -math.inf, self._given_s[recognizer])
         return True
 
     def is_stale(self, recognizer: int, heard_s: float | None) -> bool:
         """Whether words that reach up to this second are about audio of which they are not wanted."""
-        if heard_s is None or self._stale_s[recognizer] == 0:
-            return False
-        begin_s = self._stale_from_s[recognizer]
-        return (begin_s == 0 or heard_s > begin_s + CLOSE_S) and heard_s <= self._stale_s[recognizer] + CLOSE_S
+        begin_s, end_s = self._stale_s[recognizer]
+        return heard_s is not None and end_s > 0 and begin_s + CLOSE_S < heard_s <= end_s + CLOSE_S
 
     def begin_anew(self, recognizer: int) -> None:
         """The recognizer has a new connection."""
-        self._given_s[recognizer] = self._stale_s[recognizer] = self._stale_from_s[recognizer] = 0.0
+        self._given_s[recognizer], self._stale_s[recognizer] = 0.0, (0.0, 0.0)
         self._unsure = None
 
     def _drop(self, count: int) -> None:
